@@ -1,0 +1,1 @@
+"""Generate step-labelled data: problems to rollouts, rollouts to step labels."""

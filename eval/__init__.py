@@ -1,0 +1,1 @@
+"""Measure what a verifier is worth: search strategies, the sample store, verifier benchmarks."""

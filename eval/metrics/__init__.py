@@ -1,0 +1,1 @@
+"""Metric modules for the `evaluate` library, one folder each, loaded by path and offline."""

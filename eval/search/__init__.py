@@ -1,0 +1,1 @@
+"""Search strategies: how test-time compute is spent."""

@@ -1,0 +1,131 @@
+"""Step labels and labelled rollouts, one line each in `labels.jsonl`; how they are made is `data_gen`'s business.
+
+A label keeps what was counted and the rule that ended the sampling (DESIGN.md, decision 4). The hard label and the
+soft value are views of it, and a view that the rule would bias is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prm.errors import DataError
+from prm.jsonl import read_jsonl, write_jsonl
+from prm.rollouts import Cost, Rollout
+
+FIXED_RULE = "fixed"  # every prefix got the same number of completions: both views are unbiased
+
+
+@dataclass(frozen=True)
+class StepLabel:
+    """What is known of the prefix that ends with one step.
+
+    Attributes:
+        source: what made the label, such as `monte_carlo`, `human` or `judge`.
+        n_correct: completions of the prefix that reached the reference answer.
+        n_total: completions that were graded correct or wrong; truncated or unparsable ones are not among them.
+        n_undecided: completions that were truncated, unparsable or timed out.
+        rule: the rule that ended the sampling.
+        value: a value in [0, 1] that came without counts (a person's mark, a published estimate).
+    """
+
+    source: str
+    n_correct: int = 0
+    n_total: int = 0
+    n_undecided: int = 0
+    rule: str = FIXED_RULE
+    value: float | None = None
+
+    @property
+    def hard(self) -> int | None:
+        """1 if any completion was right (Math-Shepherd, arXiv 2312.08935, eq. 3), 0 if none was, `None` if unknown.
+
+        A value without counts is 1 from 0.5 up.
+        """
+        if self.n_total:
+            return int(self.n_correct > 0)
+        return None if self.value is None else int(self.value >= 0.5)
+
+    @property
+    def soft(self) -> float | None:
+        """The share of right completions (Math-Shepherd, eq. 4), or `None` if unknown.
+
+        Raises:
+            DataError: the sampling stopped by a rule that biases the share.
+        """
+        if not self.n_total:
+            return self.value
+        if self.rule != FIXED_RULE:
+            raise DataError(
+                f"the soft value of a label whose sampling stopped by {self.rule!r} is biased",
+                remedy="Use hard labels, or label again with a fixed number of completions",
+            )
+        return self.n_correct / self.n_total
+
+    def to_dict(self) -> dict[str, Any]:
+        row = asdict(self)
+        return row if self.value is not None else {k: v for k, v in row.items() if k != "value"}
+
+
+@dataclass(frozen=True)
+class LabelledRollout:
+    """A rollout with one label per step, and what the labelling cost."""
+
+    rollout: Rollout
+    labels: tuple[StepLabel, ...]
+    cost: Cost = field(default_factory=Cost)
+
+    def to_dict(self) -> dict[str, Any]:
+        row = self.rollout.to_dict()
+        row["labels"] = [label.to_dict() for label in self.labels]
+        row["label_cost"] = {k: v for k, v in self.cost.to_dict().items() if v}
+        return row
+
+    @classmethod
+    def from_dict(
+        cls, row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None
+    ) -> LabelledRollout:
+        """Inverse of `to_dict`.
+
+        Raises:
+            DataError: a missing field, or another number of labels than steps.
+        """
+        rollout = Rollout.from_dict(row, path=path, line=line)
+        try:
+            labels = tuple(StepLabel(**label) for label in row["labels"])
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"the labels are not those of `prm label` ({error})",
+                path=path,
+                line=line,
+                remedy="Run `prm label`, or give stepwise rows with prompt, completions and labels",
+            ) from None
+        if len(labels) != len(rollout.steps):
+            raise DataError(
+                f"{len(labels)} labels for {len(rollout.steps)} steps",
+                path=path,
+                line=line,
+                remedy="Every step needs exactly one label",
+            )
+        return cls(rollout=rollout, labels=labels, cost=Cost(**row.get("label_cost", {})))
+
+
+def read_labels(path: str | Path) -> Iterator[LabelledRollout]:
+    """Yield the rows of a `labels.jsonl`.
+
+    Raises:
+        DataError: a malformed line, or no line at all.
+    """
+    count = 0
+    for line, row in read_jsonl(path):
+        count += 1
+        yield LabelledRollout.from_dict(row, path=path, line=line)
+    if not count:
+        raise DataError("no labelled rollouts in it", path=path, remedy="Run `prm label` again, or check the path")
+
+
+def write_labels(path: str | Path, rows: Iterable[LabelledRollout]) -> int:
+    """Write labelled rollouts atomically; returns how many."""
+    return write_jsonl(path, (row.to_dict() for row in rows))

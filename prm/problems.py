@@ -1,0 +1,150 @@
+"""Problems: a question and its reference answer, from any file or dataset that has such columns.
+
+Grading lives in `prm.grading`; the embedded arithmetic world in `prm.worlds.arithmetic`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.errors import ConfigError, DataError, MissingFileError
+from prm.jsonl import read_jsonl
+
+PROBLEM_COLUMNS = ("problem", "question")
+ANSWER_COLUMNS = ("answer", "ground_truth")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with a reference answer. Field names are MATH-500's.
+
+    `level` and `subject` are free text, empty where unknown; `unique_id` identifies the problem in every later file.
+    """
+
+    problem: str
+    answer: str
+    unique_id: str
+    level: str = ""
+    subject: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def problem_id(problem: str) -> str:
+    """The id of a problem that brings none: 16 hex digits of its text's SHA-256."""
+    return hashlib.sha256(problem.encode()).hexdigest()[:16]
+
+
+def problem_from_row(row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None) -> Problem:
+    """Read one row with `problem`/`answer` or `question`/`answer` columns (GSM8K, MATH-500, and sets like them).
+
+    GSM8K's `answer` column is a worked solution: what follows its `####` is the answer.
+
+    Raises:
+        DataError: a column is missing or empty.
+    """
+    text = _column(row, PROBLEM_COLUMNS, path, line)
+    answer = final_answer_of_reference(_column(row, ANSWER_COLUMNS, path, line))
+    if not answer:
+        raise DataError("the answer is empty", path=path, line=line, remedy="Give every problem a reference answer")
+    return Problem(
+        problem=text,
+        answer=answer,
+        unique_id=str(row.get("unique_id") or row.get("id") or problem_id(text)),
+        level=str(row.get("level") or ""),
+        subject=str(row.get("subject") or ""),
+    )
+
+
+def _column(row: dict[str, Any], names: tuple[str, ...], path: str | Path | None, line: int | None) -> str:
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and value.strip():
+            return value
+    raise DataError(
+        f"no {' or '.join(repr(n) for n in names)} in a row with the columns {sorted(row)}",
+        path=path,
+        line=line,
+        remedy="Rename the column, or delete the row",
+    )
+
+
+def final_answer_of_reference(answer: str) -> str:
+    """The answer proper: after GSM8K's `####`, after the recorded solutions' last `A:`, else the whole text."""
+    if "####" in answer:
+        answer = answer.rsplit("####", 1)[1]
+    elif "\n" in answer and "\nA:" in answer:
+        answer = answer.rsplit("\nA:", 1)[1]
+    return answer.strip()
+
+
+def load_problems(source: str, *, split: str = "test", config: str | None = None, limit: int = 0) -> list[Problem]:
+    """Load problems from JSONL, JSON, Parquet or CSV, or from a Hub dataset by name.
+
+    Args:
+        source: a path, or a dataset's name on the Hub.
+        split, config: the split and configuration of a Hub dataset; files have neither.
+        limit: keep the first `limit` problems; 0 keeps all.
+
+    Raises:
+        MissingFileError, DataError: see their messages. A repeated `unique_id` is refused, for later files are keyed
+            by it.
+    """
+    path = Path(source)
+    if path.suffix == ".jsonl":
+        rows: Iterable[tuple[int, dict[str, Any]]] = read_jsonl(path)
+    elif path.suffix in {".json", ".parquet", ".csv"}:
+        if not path.is_file():
+            raise MissingFileError("no such file", path=path, remedy="Check the path")
+        rows = _dataset_rows("csv" if path.suffix == ".csv" else path.suffix[1:], source, data_files=str(path))
+    elif path.exists() or path.suffix:
+        raise ConfigError(f"{source}: not a .jsonl, .json, .parquet or .csv file, nor a dataset's name")
+    else:
+        rows = _dataset_rows(source, source, config=config, split=split)
+    problems = list(_checked(rows, source, limit))
+    if not problems:
+        raise DataError("no problems in it", path=source, remedy="Give a file or split with at least one row")
+    return problems
+
+
+def _checked(rows: Iterable[tuple[int, dict[str, Any]]], source: str, limit: int) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        if limit and len(seen) == limit:
+            return
+        problem = problem_from_row(row, path=source, line=line)
+        if problem.unique_id in seen:
+            raise DataError(
+                f"unique_id {problem.unique_id!r} is already used on line {seen[problem.unique_id]}",
+                path=source,
+                line=line,
+                remedy="Remove the duplicate, or give it an id of its own",
+            )
+        seen[problem.unique_id] = line
+        yield problem
+
+
+def _dataset_rows(
+    builder: str, source: str, *, data_files: str | None = None, config: str | None = None, split: str = "train"
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    import datasets
+
+    try:
+        dataset = datasets.load_dataset(
+            builder, config, data_files=data_files, split="train" if data_files else split, streaming=False
+        )
+    except Exception as error:  # datasets raises a dozen unrelated classes here
+        raise DataError(
+            f"datasets could not load it ({type(error).__name__}: {str(error).splitlines()[0]})",
+            path=source,
+            remedy="Check the name, the split and the connection, or download it to a .jsonl file",
+        ) from error
+    for line, row in enumerate(dataset, start=1):
+        yield line, dict(row)

@@ -1,0 +1,18 @@
+"""One kind of progress bar for every stage: what is done, how fast, and how long it will still take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(label: str, total: int, unit: str = "it") -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; the function it yields advances it by a number of units."""
+    from tqdm import tqdm
+
+    # Away from a terminal (a log file, CI) one line every ten seconds is enough.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, desc=label, unit=unit, mininterval=interval, dynamic_ncols=True, file=sys.stderr) as bar:
+        yield lambda count: bar.update(count) and None

@@ -1,0 +1,146 @@
+"""Rollouts: sampled solutions, one line each in `rollouts.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from prm.errors import DataError
+from prm.jsonl import read_jsonl, write_jsonl
+from prm.problems import Problem, problem_from_row
+
+
+class StopReason(StrEnum):
+    """Why a generation ended. A truncated (`length`) rollout is not a wrong one: it is counted apart."""
+
+    EOS = "eos"
+    LENGTH = "length"
+    STOP = "stop"
+    ERROR = "error"
+
+
+class Outcome(StrEnum):
+    """What grading said of a final answer."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSABLE = "unparsable"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was spent. Tokens are counts; FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314)."""
+
+    generated_tokens: int = 0
+    prefilled_tokens: int = 0
+    cached_tokens: int = 0
+    verifier_tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled solution of a problem.
+
+    `gaps` are the texts around the steps, one more than there are steps:
+    `gaps[0] + steps[0] + gaps[1] + ... + steps[-1] + gaps[-1]` is the sampled text, to the character.
+    `pred` is the final answer as text, `None` where none was found; `outcome` is `None` until it is graded.
+    """
+
+    problem: Problem
+    steps: tuple[str, ...]
+    gaps: tuple[str, ...]
+    sample_index: int
+    stop_reason: StopReason
+    source: str
+    pred: str | None = None
+    outcome: Outcome | None = None
+    seed: int | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def text(self) -> str:
+        return self.gaps[0] + "".join(step + gap for step, gap in zip(self.steps, self.gaps[1:], strict=True))
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome is Outcome.CORRECT
+
+    @property
+    def key(self) -> str:
+        """Identifies the rollout within a file."""
+        return f"{self.problem.unique_id}/{self.source}/{self.sample_index}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **self.problem.to_dict(),
+            "steps": list(self.steps),
+            "gaps": list(self.gaps),
+            "sample_index": self.sample_index,
+            "stop_reason": self.stop_reason.value,
+            "source": self.source,
+            "pred": self.pred,
+            "outcome": self.outcome.value if self.outcome else None,
+            "seed": self.seed,
+            "cost": {k: v for k, v in self.cost.to_dict().items() if v},
+        }
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None) -> Rollout:
+        """Inverse of `to_dict`.
+
+        Raises:
+            DataError: a field is missing or not what it should be.
+        """
+        problem = problem_from_row(row, path=path, line=line)
+        try:
+            steps, gaps = tuple(row["steps"]), tuple(row["gaps"])
+            if len(gaps) != len(steps) + 1:
+                raise ValueError(f"{len(steps)} steps need {len(steps) + 1} gaps, got {len(gaps)}")
+            return cls(
+                problem=problem,
+                steps=steps,
+                gaps=gaps,
+                sample_index=int(row["sample_index"]),
+                stop_reason=StopReason(row["stop_reason"]),
+                source=str(row["source"]),
+                pred=row.get("pred"),
+                outcome=Outcome(row["outcome"]) if row.get("outcome") else None,
+                seed=row.get("seed"),
+                cost=Cost(**row.get("cost", {})),
+            )
+        except KeyError as error:
+            what = f"not a rollout: no {error.args[0]!r} among the keys {sorted(row)}"
+        except (TypeError, ValueError) as error:
+            what = f"not a rollout: {error}"
+        raise DataError(what, path=path, line=line, remedy="`prm rollout` writes this format")
+
+
+def read_rollouts(path: str | Path) -> Iterator[Rollout]:
+    """Yield the rollouts of a `rollouts.jsonl`.
+
+    Raises:
+        DataError: a malformed line, or no line at all.
+    """
+    count = 0
+    for line, row in read_jsonl(path):
+        count += 1
+        yield Rollout.from_dict(row, path=path, line=line)
+    if not count:
+        raise DataError("no rollouts in it", path=path, remedy="Run `prm rollout` again, or check the path")
+
+
+def write_rollouts(path: str | Path, rollouts: Iterable[Rollout]) -> int:
+    """Write rollouts atomically; returns how many."""
+    return write_jsonl(path, (rollout.to_dict() for rollout in rollouts))

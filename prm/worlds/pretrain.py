@@ -1,0 +1,214 @@
+"""Train the arithmetic world's two models, the generator and the base for verifiers, with TRL's `SFTTrainer`.
+
+    python -m prm.worlds.pretrain --config recipes/arithmetic/pretrain_base.yaml
+
+The generator learns to solve chains, for a short time only. The base learns to solve and to check: first single
+operations, then whole chains, half of them with an injected mistake. In a checking row the token predicted at every
+step separator is a mark, `+` while every step so far is right and `-` from the first mistake on; the marks are labels
+only and never part of the input, so that a verifier reads exactly what it was pretrained on.
+
+The curriculum, the tokenizer and the rows live here; problems and mistakes come from `prm.worlds.arithmetic`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prm.worlds.arithmetic import Chain, corrupt, sample_chain, split_of, step_truth
+
+SEPARATOR = "\n"
+SOLVE_TEMPLATE = "{problem}\n"
+CHECK_TEMPLATE = "check {problem}\n"
+GOOD_MARK, BAD_MARK = "+", "-"
+IGNORED = -100
+
+
+@dataclass
+class PretrainConfig:
+    """What to train and for how long. One entry per phase in `phase_tokens` and `phase_max_operations`."""
+
+    output_dir: str = field(metadata={"help": "Directory of the checkpoint"})
+    hidden_size: int = field(default=64, metadata={"help": "Width of the model"})
+    num_hidden_layers: int = field(default=4, metadata={"help": "Layers of the model"})
+    num_attention_heads: int = field(default=4, metadata={"help": "Attention heads"})
+    check_fraction: float = field(default=0.0, metadata={"help": "Share of rows that check a solution"})
+    phase_tokens: list[int] = field(default_factory=lambda: [1_000_000], metadata={"help": "Tokens of each phase"})
+    phase_max_operations: list[int] = field(
+        default_factory=lambda: [6], metadata={"help": "Longest chain of each phase; lengths are drawn from 1 up"}
+    )
+    batch_rows: int = field(default=48, metadata={"help": "Rows of one optimiser step"})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate"})
+    warmup_steps: int = field(default=50, metadata={"help": "Linear warm-up, in optimiser steps"})
+    seed: int = field(default=0, metadata={"help": "Seed of the rows and of the weights"})
+    init_from: str | None = field(default=None, metadata={"help": "Start from this checkpoint instead of at random"})
+
+
+def build_tokenizer() -> Any:
+    """A byte-level tokenizer without merges: any text is encoded, losslessly, and every digit is a token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    specials = ["<pad>", "<eos>"]
+    vocab = {token: index for index, token in enumerate([*specials, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        model_max_length=4096,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
+    """A small `Qwen2ForCausalLM` with tied embeddings, seeded."""
+    import torch
+    from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    if config.init_from:
+        return AutoModelForCausalLM.from_pretrained(config.init_from, dtype=torch.float32)
+    torch.manual_seed(config.seed)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=4 * config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_attention_heads,
+            max_position_embeddings=4096,
+            rope_theta=10_000.0,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def solve_row(chain: Chain, tokenizer: Any) -> dict[str, list[int]]:
+    """Prompt, solution, end of text; the loss on everything after the prompt."""
+    prompt = tokenizer.encode(SOLVE_TEMPLATE.format(problem=chain.text))
+    solution = [*tokenizer.encode(SEPARATOR.join(chain.solution())), tokenizer.eos_token_id]
+    return {"input_ids": prompt + solution, "labels": [IGNORED] * len(prompt) + solution}
+
+
+def check_row(chain: Chain, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
+    """Prompt and a solution, right or with a mistake. A mark is the label after each separator; the tokens of a step
+    are labels too while every step so far is right, so that checking is learned together with computing."""
+    steps = chain.solution() if rng.random() < 0.5 else corrupt(chain, rng)
+    separator = tokenizer.encode(SEPARATOR)
+    good, bad = tokenizer.convert_tokens_to_ids([GOOD_MARK, BAD_MARK])
+    ids = tokenizer.encode(CHECK_TEMPLATE.format(problem=chain.text))
+    labels = [IGNORED] * len(ids)
+    mark: int | None = None
+    for step, right in zip(steps, step_truth(chain.text, steps), strict=True):
+        step_ids = tokenizer.encode(step)
+        step_labels = [*step_ids] if right else [IGNORED] * len(step_ids)
+        if mark is not None:
+            step_labels[0] = mark  # predicted from the separator before this token
+        ids += step_ids + separator
+        labels += step_labels + [IGNORED] * len(separator)
+        mark = good if right else bad
+    assert mark is not None
+    return {"input_ids": [*ids, tokenizer.eos_token_id], "labels": [*labels, mark]}
+
+
+def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list[int]]]:
+    """Yield the rows phase after phase, in batches of similar length; only chains of the training split occur, except
+    for single operations, of which there are too few to split."""
+    rng = random.Random(config.seed)
+    for tokens, longest in zip(config.phase_tokens, config.phase_max_operations, strict=True):
+        spent = 0
+        while spent < tokens:
+            pool = [_row(longest, config.check_fraction, rng, tokenizer) for _ in range(64 * config.batch_rows)]
+            pool.sort(key=lambda row: len(row["input_ids"]))
+            batches = [pool[at : at + config.batch_rows] for at in range(0, len(pool), config.batch_rows)]
+            rng.shuffle(batches)
+            for batch in batches:
+                if spent < tokens:
+                    spent += sum(len(row["input_ids"]) for row in batch)
+                    yield from batch
+
+
+def _row(longest: int, check_fraction: float, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
+    while True:
+        chain = sample_chain(rng.randint(1, longest), rng)
+        if longest == 1 or split_of(chain.text) == "train":
+            break
+    return check_row(chain, rng, tokenizer) if rng.random() < check_fraction else solve_row(chain, tokenizer)
+
+
+def collate(rows: list[dict[str, Any]], pad_token_id: int) -> dict[str, Any]:
+    """Pad one batch on the right. No attention mask: under causal attention a real token never sees the
+    padding behind it, and without the mask the CPU kernel is two to three times faster."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+    pad = lambda ids, value: ids + [value] * (width - len(ids))  # noqa: E731
+    return {
+        "input_ids": torch.tensor([pad(row["input_ids"], pad_token_id) for row in rows]),
+        "labels": torch.tensor([pad(row["labels"], IGNORED) for row in rows]),
+        "position_ids": torch.arange(width).expand(len(rows), -1),  # SFTTrainer counts tokens by it
+    }
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train and save model and tokenizer; returns the directory."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = build_tokenizer()
+    model = build_model(config, tokenizer)
+    rows = Dataset.from_list(list(make_rows(config, tokenizer)))
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=config.output_dir,
+            per_device_train_batch_size=config.batch_rows,
+            num_train_epochs=1,
+            learning_rate=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            lr_scheduler_type="cosine",
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            logging_steps=100,
+            disable_tqdm=True,
+            save_strategy="no",
+            report_to=[],
+            seed=config.seed,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=False,
+            activation_checkpointing=False,
+            train_sampling_strategy="sequential",
+            remove_unused_columns=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+    )
+    trainer.train()
+    trainer.save_model(config.output_dir)
+    tokenizer.save_pretrained(config.output_dir)
+    return Path(config.output_dir)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from trl import TrlParser
+
+    (config,) = TrlParser([PretrainConfig]).parse_args_and_config(args=arguments)
+    print(f"saved to {pretrain(config)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
