@@ -11,13 +11,13 @@ import dataclasses
 import difflib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from prm.errors import ConfigError, MissingFileError
+from prm.errors import ConfigError, MissingFileError, PrmError
 
 
 def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = None) -> Any:
@@ -92,10 +92,8 @@ def _friendly(message: str, known: list[str]) -> str:
     return message
 
 
-def run_main(main: Any) -> None:
+def run_main(main: Callable[[list[str]], None]) -> None:
     """Call `main(argv)`; a user's mistake prints its one message and exits with 2, an interruption with 130."""
-    from prm.errors import PrmError
-
     try:
         main(sys.argv[1:])
     except PrmError as error:

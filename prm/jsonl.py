@@ -36,7 +36,9 @@ def _decoded(lines: IO[str], path: Path) -> Iterator[str]:
             number += 1
             yield line
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=number + 1, remedy="Re-save it as UTF-8")
+        raise DataError(
+            f"not UTF-8 text ({error.reason})", path=path, line=number + 1, remedy="Re-save it as UTF-8"
+        ) from None
 
 
 def _parse(line: str, path: Path, number: int) -> dict[str, Any]:

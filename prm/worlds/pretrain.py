@@ -13,12 +13,13 @@ The curriculum, the tokenizer and the rows live here; problems and mistakes come
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prm.scoring_spec import ScoringSpec
+from prm.step_format import PromptFormat, StepFormat
 from prm.worlds.arithmetic import Chain, corrupt, sample_chain, split_of, step_truth
 
 SEPARATOR = "\n"
@@ -85,12 +86,24 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
             num_attention_heads=config.num_attention_heads,
             num_key_value_heads=config.num_attention_heads,
             max_position_embeddings=4096,
-            rope_theta=10_000.0,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
+    )
+
+
+def zero_shot_spec(longest: int) -> ScoringSpec:
+    """How the base's own marks are read: as a PRM, before any training on step labels."""
+    return ScoringSpec(
+        kind="prm",
+        head="reward_tokens",
+        step_format=StepFormat(PromptFormat(CHECK_TEMPLATE), SEPARATOR),
+        reward_tokens=(BAD_MARK, GOOD_MARK),
+        max_length=4096,
+        label_source=f"injected mistakes in chains of up to {longest} operations",
+        label_view="hard",
     )
 
 
@@ -200,15 +213,19 @@ def pretrain(config: PretrainConfig) -> Path:
     trainer.train()
     trainer.save_model(config.output_dir)
     tokenizer.save_pretrained(config.output_dir)
+    if config.check_fraction:
+        zero_shot_spec(longest=max(config.phase_max_operations)).save(config.output_dir)
     return Path(config.output_dir)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    from trl import TrlParser
+def main(arguments: list[str]) -> None:
+    """`prm pretrain`."""
+    from prm.config import parse_config
 
-    (config,) = TrlParser([PretrainConfig]).parse_args_and_config(args=arguments)
-    print(f"saved to {pretrain(config)}")
+    print(f"saved to {pretrain(parse_config(PretrainConfig, arguments, prog='prm pretrain'))}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from prm.config import run_main
+
+    run_main(main)
