@@ -1,0 +1,1 @@
+"""Estimators, intervals, ranking and calibration measures. Needs numpy and nothing heavier."""

@@ -1,0 +1,142 @@
+"""Intervals against closed forms and coverage, and their behaviour at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from prm.errors import ConfigError, DataError
+from prm.stats.intervals import (
+    Estimate,
+    bootstrap_mean,
+    bootstrap_statistic,
+    paired_difference,
+    required_problems,
+    wilson,
+)
+from prm.stats.ranking import auroc
+
+
+def test_bootstrap_of_a_mean_has_the_width_of_the_normal_interval() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, size=1000)
+    found = bootstrap_mean(values, resamples=4000)
+    half = 1.96 * values.std() / math.sqrt(1000)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.n == 1000
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(300):
+        found = bootstrap_mean(rng.random(60) < 0.4, resamples=400, seed=trial)
+        hits += found.low <= 0.4 <= found.high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_a_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    values = np.random.default_rng(2).random(50)
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
+
+
+def test_problems_of_one_cluster_are_drawn_together() -> None:
+    # Ten copies of each value: with clusters the interval must not shrink by the copying.
+    values = np.random.default_rng(3).random(40)
+    copies, names = np.repeat(values, 10), np.repeat(np.arange(40), 10)
+    alone = bootstrap_mean(values, resamples=4000)
+    clustered = bootstrap_mean(copies, resamples=4000, clusters=names)
+    naive = bootstrap_mean(copies, resamples=4000)
+    assert clustered.low == pytest.approx(alone.low, abs=1e-12)
+    assert clustered.high == pytest.approx(alone.high, abs=1e-12)
+    assert (naive.high - naive.low) < 0.5 * (clustered.high - clustered.low)
+
+
+def test_unanimous_outcomes_do_not_claim_certainty() -> None:
+    found = bootstrap_mean([True] * 20)
+    assert (found.mean, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(20 / (20 + 1.959964**2), abs=1e-5)
+    assert bootstrap_mean([0.0] * 20).high == pytest.approx(1 - found.low)
+
+
+def test_pairing_removes_what_the_methods_share() -> None:
+    rng = np.random.default_rng(4)
+    difficulty = rng.random(400)
+    a, b = difficulty + 0.02 + rng.normal(0, 0.01, 400), difficulty
+    paired = paired_difference(a, b)
+    assert paired.mean == pytest.approx((a - b).mean())
+    assert paired.clear_of(0.0)
+    assert paired.high - paired.low < 0.005
+    unpaired = bootstrap_mean(a)
+    assert unpaired.high - unpaired.low > 0.04
+
+
+def test_equal_methods_differ_by_nothing() -> None:
+    found = paired_difference([1, 0, 1], [1, 0, 1])
+    assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert not found.clear_of(0.0)
+
+
+def test_wilson_matches_the_published_example() -> None:
+    # Newcombe (1998), table I: 81 of 263 and 0 of 20.
+    found = wilson(81, 263)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    nothing = wilson(0, 20)
+    assert (nothing.low, round(nothing.high, 4)) == (0.0, 0.1611)
+
+
+def test_required_problems_follow_the_power_formula() -> None:
+    # (1.959964 + 0.841621)^2 = 7.848879; Miller (2411.00640), section 5: delta .03 and variance 1/9 need 969.
+    assert required_problems(0.03, 1 / 9) == 969
+    assert required_problems(0.05, 0.25) == math.ceil(7.848879 * 0.25 / 0.0025)
+    assert required_problems(-0.05, 0.25) == required_problems(0.05, 0.25)
+
+
+def test_bootstrap_of_any_statistic_agrees_with_that_of_the_mean() -> None:
+    values = np.random.default_rng(5).random(80)
+    names = np.repeat(np.arange(20), 4)
+    by_statistic = bootstrap_statistic(lambda rows: float(values[rows].mean()), 80, resamples=500, clusters=names)
+    by_mean = bootstrap_mean(values, resamples=500, clusters=names)
+    assert by_statistic.low == pytest.approx(by_mean.low, abs=1e-12)
+    assert by_statistic.high == pytest.approx(by_mean.high, abs=1e-12)
+    assert by_statistic.n == 20
+
+
+def test_bootstrap_of_an_auroc_holds_its_estimate() -> None:
+    rng = np.random.default_rng(6)
+    labels = rng.random(200) < 0.5
+    scores = labels + rng.normal(0, 1.0, 200)
+    found = bootstrap_statistic(lambda rows: auroc(scores[rows], labels[rows]), 200, resamples=300)
+    assert found.mean == auroc(scores, labels)
+    assert 0.5 < found.low < found.mean < found.high < 1.0
+
+
+def test_an_undefined_statistic_has_an_undefined_interval() -> None:
+    found = bootstrap_statistic(lambda rows: math.nan, 5, resamples=10)
+    assert math.isnan(found.mean) and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_bad_values_are_refused() -> None:
+    with pytest.raises(DataError, match="not one per problem"):
+        bootstrap_mean([])
+    with pytest.raises(DataError, match="not a finite number"):
+        bootstrap_mean([0.1, float("nan")])
+    with pytest.raises(DataError, match="2 and 3 values cannot be paired"):
+        paired_difference([1, 2], [1, 2, 3])
+    with pytest.raises(DataError, match="1 clusters for 2 problems"):
+        bootstrap_mean([1.0, 2.0], clusters=["a"])
+    with pytest.raises(DataError, match="3 successes of 2"):
+        wilson(3, 2)
+    with pytest.raises(ConfigError, match="confidence must be between 0 and 1"):
+        bootstrap_mean([1.0, 2.0], confidence=95)
+    with pytest.raises(ConfigError, match="delta must not be 0"):
+        required_problems(0.0, 0.1)
+
+
+def test_clear_of_looks_at_both_sides() -> None:
+    assert Estimate(-0.2, -0.3, -0.1, 10).clear_of(0)
+    assert not Estimate(0.1, -0.1, 0.3, 10).clear_of(0)
+    assert Estimate(0.1, -0.1, 0.3, 10).clear_of(0.5)
