@@ -1,0 +1,153 @@
+"""The model card: front matter that the Hub reads, and the facts of one verifier in `model_card.md.j2`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prm.cards.facts import VerifierFacts, read_json
+from prm.cards.snippet import Snippet
+from prm.cards.tables import cell, tables_of
+from prm.cards.templates import render
+from prm.errors import MissingFileError
+
+PIPELINE_TAGS = {
+    "token_classification": "token-classification",
+    "sequence_classification": "text-classification",
+    "reward_tokens": "text-generation",
+}
+PACKAGES = ("prm-toolkit", "transformers", "torch", "peft", "huggingface_hub")
+
+
+def read_results(directory: str | Path) -> dict[str, Any]:
+    """The `results.json` of a `prm eval` run.
+
+    Raises:
+        MissingFileError: the run has none.
+        DataError: it is no JSON object.
+    """
+    path = Path(directory) / "results.json"
+    if not path.is_file():
+        raise MissingFileError("no such file", path=path, remedy="Give the output_dir of a finished `prm eval`")
+    return read_json(path)
+
+
+def card_for(
+    facts: VerifierFacts,
+    repo_id: str,
+    snippets: Sequence[Snippet],
+    *,
+    base_model: str = "",
+    license: str | None = None,
+    results: dict[str, Any] | None = None,
+) -> str:
+    """The card of one verifier, as the text of its README.md.
+
+    Args:
+        facts: what its directory says.
+        repo_id: where it is published.
+        snippets: usage snippets that were run.
+        base_model: the base's name on the Hub; empty if it has none that is known.
+        license: identifier of the weights' licence.
+        results: what `prm eval` measured, if it did.
+    """
+    return render(
+        "model_card.md.j2",
+        {
+            "front_matter": front_matter(facts, base_model, license),
+            "name": repo_id.split("/")[-1],
+            "repo_id": repo_id,
+            "kind": facts.spec.kind,
+            "is_adapter": facts.is_adapter,
+            "identity": _identity(facts, base_model),
+            "snippets": snippets,
+            "scoring": [(label, cell(value)) for label, value in _scoring(facts)],
+            "training": tables_of(facts.metrics),
+            "results": tables_of(results or {}),
+            "limits": _limits(facts, measured=results is not None),
+            "versions": _versions(),
+        },
+    )
+
+
+def front_matter(facts: VerifierFacts, base_model: str, license: str | None) -> str:
+    """The YAML that the Hub reads, without its fences."""
+    from huggingface_hub import ModelCardData
+
+    kind = "process-reward-model" if facts.spec.kind == "prm" else "outcome-reward-model"
+    relation = ("adapter" if facts.is_adapter else "finetune") if base_model else None
+    data = ModelCardData(
+        library_name="peft" if facts.is_adapter else "transformers",
+        pipeline_tag=PIPELINE_TAGS[facts.spec.head],
+        base_model=base_model or None,
+        license=license,
+        tags=["reward-model", kind, "prm-toolkit"],
+        base_model_relation=relation,
+    )
+    return str(data.to_yaml()).rstrip()
+
+
+def _identity(facts: VerifierFacts, base_model: str) -> list[tuple[str, str]]:
+    rows = [("Parameters", f"{facts.num_parameters:,}" + (" in the adapter" if facts.is_adapter else ""))]
+    if facts.architecture:
+        rows.append(("Architecture", f"`{facts.architecture}`"))
+    if base_model or facts.spec.base_model:
+        rows.append(("Trained from", f"`{base_model or Path(facts.spec.base_model).name}`"))
+    if facts.spec.label_source:
+        view = f", {facts.spec.label_view} labels" if facts.spec.label_view else ""
+        rows.append(("Labels", f"{facts.spec.label_source}{view}"))
+    return rows
+
+
+def _scoring(facts: VerifierFacts) -> list[tuple[str, str]]:
+    spec = facts.spec
+    prompt = spec.step_format.prompt
+    reading = {
+        "token_classification": "softmax over the two labels (0 wrong, 1 correct), probability of label 1",
+        "sequence_classification": "sigmoid of the one logit",
+        "reward_tokens": f"softmax over the next-token logits of {spec.reward_tokens}, the second one's share",
+    }[spec.head]
+    rows = [
+        ("Kind", f"{spec.kind.upper()}, {spec.head.replace('_', ' ')} head"),
+        ("Prompt", f"`{prompt.template!r}`" + (" as the user's turn of the chat template" if prompt.chat else "")),
+        ("System prompt", f"`{prompt.system!r}`" if prompt.system else "none"),
+        ("Step separator", f"`{spec.step_format.step_separator!r}`, after every step"),
+        ("Encoding", "prompt, each step and each separator are tokenised by themselves and their ids joined"),
+        ("Score position", "last token of " + ("each separator" if spec.kind == "prm" else "the last separator")),
+        ("Score", reading),
+    ]
+    if spec.kind == "prm":
+        rows.append(("Score of a solution", f"`{spec.aggregation}` of its step scores"))
+    rows.append(("Counts as correct", f"from {spec.threshold:g} up"))
+    rows.append(("Longest input", f"{spec.max_length:,} tokens"))
+    return rows
+
+
+def _limits(facts: VerifierFacts, *, measured: bool) -> list[str]:
+    spec = facts.spec
+    limits = [
+        f"It was set up for inputs of at most {spec.max_length:,} tokens; `prm.Verifier` refuses longer ones.",
+        "Scores hold for text encoded as above. Another prompt, separator or way of tokenising gives numbers that "
+        "look alike and mean something else.",
+        "Nothing in this card was measured on other kinds of problems than the ones it names.",
+    ]
+    if spec.label_source == "monte_carlo":
+        limits.append(
+            "Its labels are Monte Carlo estimates: they say whether the sampling model could still finish from a "
+            "step, not whether a person would call the step right."
+        )
+    if not measured:
+        limits.append("Nothing is known of its worth under search.")
+    return limits
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return found

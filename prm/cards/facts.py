@@ -1,0 +1,179 @@
+"""What is known of a verifier directory without loading it: its files, its parameters, its spec and its metrics.
+
+Everything a card says comes from here or from an execution; nothing is guessed, and what is missing stays missing.
+Which files may leave the machine is decided here too (an allow-list), so that optimiser states, checkpoints and logs
+never do.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prm.errors import DataError, HubError, MissingFileError
+from prm.scoring_spec import SPEC_FILE, ScoringSpec
+
+METRICS_FILE = "train_metrics.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+# What a checkpoint consists of. Only these names, at the top of the directory, are uploaded.
+UPLOADED = (
+    SPEC_FILE,
+    METRICS_FILE,
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+# The Trainer leaves these beside the weights of a run; they are no weights and are not uploaded.
+TRAINER_STATE = ("training_args.bin", "optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state*")
+
+
+@dataclass(frozen=True)
+class VerifierFacts:
+    """What a verifier directory holds.
+
+    Attributes:
+        directory: where it is.
+        spec: how its scores are read.
+        files: names of the files to upload, sorted.
+        num_parameters: parameters in its safetensors files; of an adapter, the adapter's own.
+        is_adapter: a PEFT adapter rather than a full model.
+        adapter_base: the base model an adapter names; empty for a full model.
+        architecture: the class that `config.json` names, or `""`.
+        metrics: the content of `train_metrics.json`; empty where there is none.
+    """
+
+    directory: Path
+    spec: ScoringSpec
+    files: tuple[str, ...]
+    num_parameters: int
+    is_adapter: bool
+    adapter_base: str = ""
+    architecture: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def read_facts(directory: str | Path) -> VerifierFacts:
+    """Inspect a verifier directory.
+
+    Raises:
+        MissingFileError: there is no such directory.
+        HubError: not a verifier, or one that must not be published as it is.
+        DataError: a file of it that cannot be read.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise MissingFileError("no such directory", path=directory, remedy="Give the output_dir of `prm train`")
+    if not (directory / SPEC_FILE).is_file():
+        raise HubError(f"{directory} is not a verifier: it has no {SPEC_FILE}. Give the output_dir of `prm train`")
+    _refuse_pickles(directory)
+    files = tuple(sorted(path.name for path in directory.iterdir() if path.is_file() and is_uploaded(path.name)))
+    weights = _weights(directory, files)
+    is_adapter = ADAPTER_WEIGHTS in weights
+    config = read_json(directory / (ADAPTER_CONFIG if is_adapter else "config.json"))
+    metrics = read_json(directory / METRICS_FILE) if METRICS_FILE in files else {}
+    return VerifierFacts(
+        directory=directory,
+        spec=ScoringSpec.load(directory),
+        files=files,
+        num_parameters=sum(count_parameters(directory / name) for name in weights),
+        is_adapter=is_adapter,
+        adapter_base=str(config.get("base_model_name_or_path") or "") if is_adapter else "",
+        architecture="" if is_adapter else ", ".join(config.get("architectures") or []),
+        metrics=metrics,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: the file is missing, or is no JSON object.
+    """
+    if not path.is_file():
+        raise MissingFileError("no such file", path=path, remedy="Save the model again with `save_pretrained`")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not valid JSON ({error})", path=path, remedy="Restore the file") from None
+    if not isinstance(value, dict):
+        raise DataError(f"a JSON {type(value).__name__}, not an object", path=path, remedy="Restore the file")
+    return value
+
+
+def count_parameters(path: Path) -> int:
+    """Parameters in a safetensors file, from its header alone.
+
+    Raises:
+        DataError: the file is cut short, or is no safetensors file.
+    """
+    remedy = "Copy or save the weights again"
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, path.stat().st_size)))
+    except (struct.error, ValueError) as error:
+        raise DataError(f"not a safetensors file ({error})", path=path, remedy=remedy) from None
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    if path.stat().st_size != expected:
+        raise DataError(f"{path.stat().st_size} bytes where its header says {expected}", path=path, remedy=remedy)
+    return sum(math.prod(entry["shape"]) for entry in tensors)
+
+
+def is_uploaded(name: str) -> bool:
+    """Whether a file of this name belongs to a published verifier (its card apart)."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in UPLOADED)
+
+
+def _refuse_pickles(directory: Path) -> None:
+    names = sorted(path.name for path in directory.iterdir() if path.is_file())
+    for name in names:
+        state = any(fnmatch.fnmatchcase(name, pattern) for pattern in TRAINER_STATE)
+        if not state and any(fnmatch.fnmatchcase(name, pattern) for pattern in PICKLES):
+            raise HubError(
+                f"{directory / name} is a pickle, which can run code where it is loaded, and is not published. "
+                "Save the weights as safetensors and remove it"
+            )
+
+
+def _weights(directory: Path, files: tuple[str, ...]) -> list[str]:
+    """Names of the weight files; a sharded checkpoint must be complete."""
+    weights = [name for name in files if name.endswith(".safetensors")]
+    if not weights:
+        raise HubError(
+            f"{directory} has no safetensors weights. Give the output_dir of a finished `prm train`, "
+            "or save the model with `save_pretrained`"
+        )
+    if "model.safetensors.index.json" in files and "model.safetensors" not in files:
+        index = read_json(directory / "model.safetensors.index.json")
+        missing = sorted(set(index.get("weight_map", {}).values()) - set(weights))
+        if missing:
+            raise HubError(f"{directory} lacks the weight file {missing[0]} that its index names. Copy it there")
+    if ADAPTER_WEIGHTS in weights and len(weights) > 1:
+        raise HubError(
+            f"{directory} holds both an adapter and full weights, and a loader would take either. "
+            f"Remove {ADAPTER_WEIGHTS} or {weights[-1]}"
+        )
+    return weights

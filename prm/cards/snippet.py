@@ -1,0 +1,159 @@
+"""Usage snippets of one verifier: written for its scoring spec, run against its directory, shown with their output.
+
+Two are written: one through `prm.Verifier`, one with plain `transformers` (and `peft` for an adapter). They must
+agree, which proves that the published spec describes what plain loaders compute.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.cards.facts import VerifierFacts
+from prm.cards.templates import render
+from prm.errors import HubError
+from prm.scoring_spec import ScoringSpec
+
+# Both snippets compute in float32 on the CPU; their outputs are rounded to 4 digits.
+TOLERANCE = 1e-3
+
+# Runs every script in one process, which imports torch once, and writes down what each printed.
+_RUNNER = """
+import contextlib, io, json, runpy, sys
+outputs = []
+for script in sys.argv[2:]:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path(script, run_name="__main__")
+    outputs.append(printed.getvalue())
+with open(sys.argv[1], "w", encoding="utf-8") as stream:
+    json.dump(outputs, stream)
+"""
+
+_AUTO_CLASS = {
+    "token_classification": "AutoModelForTokenClassification",
+    "sequence_classification": "AutoModelForSequenceClassification",
+    "reward_tokens": "AutoModelForCausalLM",
+}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A usage snippet as the card shows it, and what it printed when it was run."""
+
+    title: str
+    code: str
+    output: str
+
+
+def run_snippets(
+    facts: VerifierFacts, repo_id: str, problem: str, steps: Sequence[str], *, timeout: float
+) -> list[Snippet]:
+    """Write the snippets, run them against the local directory, and return them as they read on the Hub.
+
+    Raises:
+        HubError: a snippet failed or took longer than `timeout` seconds, or the two disagree.
+    """
+    titles = ["With prm-toolkit", "With plain " + ("transformers and peft" if facts.is_adapter else "transformers")]
+    adds_bos = _adds_bos(facts, problem)
+    local = _write(facts, str(facts.directory.resolve()), problem, steps, adds_bos)
+    published = _write(facts, repo_id, problem, steps, adds_bos)
+    outputs = execute(local, timeout=timeout)
+    _check_agreement(outputs, facts)
+    return [Snippet(*row) for row in zip(titles, published, outputs, strict=True)]
+
+
+def execute(scripts: Sequence[str], *, timeout: float) -> list[str]:
+    """Run Python scripts, one after the other in one fresh process and an empty folder; returns what each printed.
+
+    Raises:
+        HubError: one of them failed, or they took longer than `timeout` seconds.
+    """
+    with tempfile.TemporaryDirectory(prefix="prm-push-") as folder:
+        paths = [Path(folder, f"usage_{index}.py") for index in range(len(scripts))]
+        for path, script in zip(paths, scripts, strict=True):
+            path.write_text(script, encoding="utf-8")
+        printed = Path(folder, "printed.json")
+        command = [sys.executable, "-c", _RUNNER, str(printed), *map(str, paths)]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise HubError(
+                f"nothing was pushed: the usage snippet did not finish within {timeout:g} s; raise snippet_timeout"
+            ) from None
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise HubError(
+                f"nothing was pushed: the usage snippet failed on this verifier: {reason}. Mend the directory, "
+                "or give example_problem and example_steps that suit it"
+            )
+        return [str(output).rstrip("\n") for output in json.loads(printed.read_text(encoding="utf-8"))]
+
+
+def _check_agreement(outputs: Sequence[str], facts: VerifierFacts) -> None:
+    ours, plain = (json.loads(output) for output in outputs)
+    if len(ours) != len(plain) or not all(abs(a - b) <= TOLERANCE for a, b in zip(ours, plain, strict=False)):
+        raise HubError(
+            f"nothing was pushed: {facts.directory} scores {ours} through its scoring spec and {plain} with plain "
+            "transformers. The spec does not describe these weights; save both again with `prm train`"
+        )
+
+
+def _write(facts: VerifierFacts, location: str, problem: str, steps: Sequence[str], adds_bos: bool) -> list[str]:
+    """Both snippets as Python source; `location` is a directory or a repository's name."""
+    spec = facts.spec
+    common = {"location": literal(location), "problem": literal(problem), "steps": literal(list(steps))}
+    auto_class = _AUTO_CLASS[spec.head]
+    plain: dict[str, Any] = {
+        **common,
+        "is_adapter": facts.is_adapter,
+        "auto_class": auto_class.replace("AutoModel", "AutoPeftModel") if facts.is_adapter else auto_class,
+        "arguments": _label_argument(spec) if facts.is_adapter else "",
+        "head": spec.head,
+        "prompt": spec.step_format.prompt,
+        "system": literal(spec.step_format.prompt.system),
+        "template": literal(spec.step_format.prompt.template),
+        "separator": literal(spec.step_format.step_separator),
+        "reward_tokens": literal(list(spec.reward_tokens or ())),
+        "adds_bos": adds_bos,
+    }
+    return [render("usage_prm.py.j2", common), render("usage_transformers.py.j2", plain)]
+
+
+def _label_argument(spec: ScoringSpec) -> str:
+    """An adapter's base has no head of its own, so the number of labels must be said where it is loaded."""
+    if spec.head == "reward_tokens":
+        return ""
+    return f", num_labels={2 if spec.kind == 'prm' else 1}"
+
+
+def _adds_bos(facts: VerifierFacts, problem: str) -> bool:
+    """Whether the step format puts a BOS token before this tokenizer's prompts."""
+    from transformers import AutoTokenizer
+
+    from prm.step_format import encode_plain
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(facts.directory)
+    except (OSError, ValueError, KeyError) as error:
+        raise HubError(
+            f"{facts.directory}: its tokenizer cannot be loaded ({str(error).splitlines()[0]}). "
+            "Save the tokenizer beside the weights with `save_pretrained`"
+        ) from error
+    prompt = facts.spec.step_format.prompt
+    return prompt.ids(problem, tokenizer) != encode_plain(tokenizer, prompt.text(problem, tokenizer))
+
+
+def literal(value: str | list[str]) -> str:
+    """A Python literal with double quotes, a list one item a line where it is long."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    items = [json.dumps(item, ensure_ascii=False) for item in value]
+    line = f"[{', '.join(items)}]"
+    return line if len(line) <= 90 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"

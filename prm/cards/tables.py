@@ -1,0 +1,84 @@
+"""Markdown tables of what a JSON file says, whatever its exact keys: shown as they are, rounded, never completed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled Markdown table; the title may be empty."""
+
+    title: str
+    markdown: str
+
+
+def number(value: Any) -> str:
+    """A value as a card shows it: four significant digits, and of an absolute path only its name."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, str) and value.startswith("/"):
+        return PurePosixPath(value).name
+    if isinstance(value, list | tuple):
+        return ", ".join(number(item) for item in value)
+    return str(value)
+
+
+def cell(text: str) -> str:
+    """Text that cannot break out of a table's cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of ready-made texts."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def tables_of(values: Mapping[str, Any], title: str = "") -> list[Table]:
+    """One table of the plain values, then one for each mapping in it. Lists of records (a loss curve) stay in the
+    file."""
+    plain = {key: value for key, value in values.items() if _is_plain(value)}
+    tables = []
+    if plain:
+        rows = [(words(key), show(value)) for key, value in plain.items()]
+        tables.append(Table(title, markdown_table(["", "value"], rows)))
+    for key, value in values.items():
+        if isinstance(value, Mapping) and not _is_estimate(value):
+            tables += tables_of(value, f"{title}: {words(key)}" if title else words(key).capitalize())
+    return tables
+
+
+def show(value: Any) -> str:
+    """A value, with its 95% interval where it carries one."""
+    if not isinstance(value, Mapping):
+        return number(value)
+    low, high = bounds(value)
+    return f"{number(value['value'])} [{number(low)}, {number(high)}]"
+
+
+def bounds(estimate: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The ends of an estimate's interval."""
+    return estimate.get("low"), estimate.get("high")
+
+
+def words(key: str) -> str:
+    """A key as words."""
+    return key.replace("_", " ")
+
+
+def _is_estimate(value: Any) -> bool:
+    return isinstance(value, Mapping) and {"value", "low", "high"} <= set(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(item, str | int | float) for item in value)
+    return isinstance(value, str | int | float) or _is_estimate(value)

@@ -1,0 +1,271 @@
+"""Publish a verifier: check its directory, run its usage snippets, write its card, upload it in one commit.
+
+    prm push --model runs/prm --repo_id user/my-prm --private --eval_results runs/eval
+
+Everything that can be checked without the Hub is checked before the first upload, and the upload is a single commit,
+so that a failed push leaves the repository as it was. What the card says is decided in `prm.cards`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import ConfigError, HubError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from prm.cards.facts import VerifierFacts
+
+CARD_FILE = "README.md"
+RESULTS_FILE = "results.json"
+PUBLISHED_RESULTS = "eval_results.json"
+TOKEN_SETTINGS = "https://huggingface.co/settings/tokens"
+
+
+@dataclass
+class PushConfig:
+    """What to publish, where, and what its card may draw on."""
+
+    model: str = field(metadata={"help": "Directory of the verifier, as `prm train` wrote it"})
+    repo_id: str = field(metadata={"help": "Repository on the Hub: `user/name`, or `name` for your own namespace"})
+    private: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Create the repository as private (or not); an existing one's visibility is never changed",
+            "nargs": "?",  # a bare --private means true
+            "const": True,
+        },
+    )
+    commit_message: str = field(default="Publish the verifier", metadata={"help": "Message of the commit"})
+    eval_results: str | None = field(
+        default=None, metadata={"help": "Directory of a `prm eval` run whose results.json goes into the card"}
+    )
+    base_model: str | None = field(
+        default=None,
+        metadata={"help": "Hub id of the base model; an adapter that names a local directory is published with it"},
+    )
+    license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0"})
+    example_problem: str | None = field(default=None, metadata={"help": "Problem of the usage snippet"})
+    example_steps: list[str] | None = field(default=None, metadata={"help": "Steps of the usage snippet"})
+    snippet_timeout: float = field(default=900.0, metadata={"help": "Seconds the usage snippets may run"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "Check, run the snippets and print the card, but send nothing"}
+    )
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What was published, or would be. `url` and `commit` are empty after a dry run."""
+
+    repo_id: str
+    files: tuple[str, ...]
+    card: str
+    url: str = ""
+    commit: str = ""
+
+
+def run_push(config: PushConfig) -> PushResult:
+    """Publish a verifier directory.
+
+    Raises:
+        HubError: no token, not a verifier, a snippet that fails, or a refusal by the Hub.
+        DataError: a file of the directory or of the eval run that cannot be read.
+        ConfigError: a repository name that the Hub would not take.
+    """
+    from prm.cards.card import card_for, read_results
+    from prm.cards.facts import read_facts
+    from prm.cards.snippet import run_snippets
+
+    _check_repo_id(config.repo_id)
+    facts = read_facts(config.model)
+    base_model = _base_model(config, facts)
+    results = read_results(config.eval_results) if config.eval_results else None
+    api = None if config.dry_run else _logged_in()
+    repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
+    problem, steps = _example(config, facts)
+    snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
+    card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
+    payload = _payload(facts, card, base_model, config.eval_results)
+    if api is None:
+        return PushResult(repo_id, tuple(sorted(payload)), card)
+    return _upload(api, repo_id, payload, card, config)
+
+
+def _check_repo_id(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(f"repo_id {repo_id!r} cannot be a repository's name: {error}") from None
+
+
+def _base_model(config: PushConfig, facts: VerifierFacts) -> str:
+    """The base model's name on the Hub, or `""` where it has none that is known."""
+    named = config.base_model or facts.adapter_base or facts.spec.base_model
+    on_hub = named.count("/") == 1 and not Path(named).exists() and not named.startswith((".", "/", "~"))
+    if on_hub:
+        _check_repo_id(named)
+        return named
+    if config.base_model:
+        raise ConfigError(f"base_model {config.base_model!r} is not a repository on the Hub; give user/name")
+    if facts.is_adapter:
+        raise HubError(
+            f"{facts.directory} is an adapter of {named!r}, which nobody else can load. "
+            "Publish the base and give its name as base_model, or merge the adapter (`merge_and_unload`)"
+        )
+    return ""
+
+
+def _logged_in() -> HfApi:
+    from huggingface_hub import HfApi, get_token
+
+    from prm import __version__
+
+    token = get_token()
+    if not token:
+        raise HubError(
+            "no Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to a token with write access "
+            f"({TOKEN_SETTINGS}). `--dry_run` needs none"
+        )
+    return HfApi(token=token, library_name="prm-toolkit", library_version=__version__)
+
+
+def _with_namespace(api: HfApi, repo_id: str) -> str:
+    """Ask who the token belongs to, which also proves that the Hub takes it before anything heavy runs."""
+    with _hub_errors(repo_id):
+        user = api.whoami()["name"]
+    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
+
+
+def _example(config: PushConfig, facts: VerifierFacts) -> tuple[str, Sequence[str]]:
+    """Problem and steps of the snippet: the config's, the training run's own, or a chain with a mistake in it."""
+    if config.example_problem is not None and config.example_steps:
+        return config.example_problem, config.example_steps
+    if config.example_problem is not None or config.example_steps:
+        raise ConfigError("example_problem and example_steps are given together or not at all")
+    example = facts.metrics.get("example")
+    if isinstance(example, dict) and example.get("problem") and example.get("steps"):
+        return str(example["problem"]), [str(step) for step in example["steps"]]
+    return "7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"]
+
+
+def _payload(facts: VerifierFacts, card: str, base_model: str, eval_results: str | None) -> dict[str, bytes | Path]:
+    """The files of the repository: names, and their bytes or where they lie."""
+    from prm.cards.facts import ADAPTER_CONFIG, read_json
+
+    payload: dict[str, bytes | Path] = {name: facts.directory / name for name in facts.files}
+    if facts.is_adapter and facts.adapter_base != base_model:
+        import json
+
+        adapter = {**read_json(facts.directory / ADAPTER_CONFIG), "base_model_name_or_path": base_model}
+        payload[ADAPTER_CONFIG] = json.dumps(adapter, indent=2).encode()
+    if eval_results:
+        payload[PUBLISHED_RESULTS] = Path(eval_results) / RESULTS_FILE
+    payload[CARD_FILE] = card.encode()
+    return payload
+
+
+def _upload(api: HfApi, repo_id: str, payload: dict[str, bytes | Path], card: str, config: PushConfig) -> PushResult:
+    """One commit: add the payload, and delete the files of an earlier push that are no longer part of the verifier
+    (old shards or an old adapter would be loaded in its place)."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    from prm.cards.facts import is_uploaded
+
+    with _hub_errors(repo_id):
+        existing = _ensure_repo(api, repo_id, config.private)
+        stale = [name for name in existing if is_uploaded(name) and name not in payload]
+        operations: list[Any] = [CommitOperationDelete(name) for name in stale]
+        operations += [
+            CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+            for name, content in sorted(payload.items())
+        ]
+        done = api.create_commit(repo_id, operations, commit_message=config.commit_message)
+    return PushResult(repo_id, tuple(sorted(payload)), card, url=f"{api.endpoint}/{repo_id}", commit=done.oid)
+
+
+def _ensure_repo(api: HfApi, repo_id: str, private: bool | None) -> list[str]:
+    """Create the repository unless it is there; returns the names of its files.
+
+    Raises:
+        HubError: it is there with another visibility than the one asked for.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        api.create_repo(repo_id, private=private)
+        return []
+    if private is not None and bool(info.private) != private:
+        is_now, asked = ("private", "public") if info.private else ("public", "private")
+        raise HubError(
+            f"{repo_id} exists and is {is_now}, and {asked} was asked for. A push never changes that: change it in "
+            "the repository's settings, choose another repo_id, or leave `private` out"
+        )
+    return [file.rfilename for file in info.siblings or []]
+
+
+@contextmanager
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn whatever huggingface_hub raises inside the block into one `HubError`."""
+    from huggingface_hub.errors import HTTPError  # httpx's or httpx2's, by huggingface_hub's version
+
+    try:
+        yield
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, HubError):
+            raise
+        raise HubError(explain(error, repo_id)) from error
+
+
+def explain(error: BaseException, repo_id: str) -> str:
+    """One message for what huggingface_hub raised: what happened, and what to do about it."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    response = next((found for e in chain if (found := getattr(e, "response", None)) is not None), None)
+    if response is None:
+        root = chain[-1]
+        return (
+            f"the exchange with the Hub about {repo_id} failed: {str(root) or type(root).__name__}. A push is one "
+            "commit, so the repository has all of it or nothing: check the connection and run the same command again"
+        )
+    said = next((text for e in chain if (text := getattr(e, "server_message", None))), "")
+    status = f"{response.status_code}" + (f": {' '.join(said.split())}" if said else "")
+    remedies = {
+        401: f"the Hub does not know the token ({status}). Run `hf auth login`, or set HF_TOKEN to a valid token",
+        403: f"the token may not write to {repo_id} ({status}). Use one with write access to that namespace "
+        f"({TOKEN_SETTINGS}), or choose another repo_id",
+        404: f"the Hub has no repository {repo_id} that this token can see ({status}). Check repo_id and the token",
+        409: f"{repo_id} was created or changed by someone else during the push ({status}). Run the command again",
+        412: f"{repo_id} was changed by someone else during the push ({status}). Run the command again",
+        429: f"the Hub asks to slow down ({status}). Run the same command again later",
+    }
+    return remedies.get(response.status_code, f"the Hub refused the push to {repo_id} ({status}). Nothing was changed")
+
+
+def main(arguments: list[str]) -> None:
+    """`prm push`."""
+    from prm.config import parse_config
+
+    config: PushConfig = parse_config(PushConfig, arguments, prog="prm push")
+    result = run_push(config)
+    if config.dry_run:
+        print(result.card)
+        print(f"dry run: would push {len(result.files)} files to {result.repo_id}: {', '.join(result.files)}")
+        return
+    print(f"pushed {len(result.files)} files to {result.url} (commit {result.commit[:12]})")
+
+
+if __name__ == "__main__":
+    from prm.config import run_main
+
+    run_main(main)

@@ -1,0 +1,281 @@
+"""A small Hugging Face Hub on loopback: the part of the API that a push and a load use, over real HTTP.
+
+It follows what huggingface_hub 2.4 sends and expects: create, whoami, validate-yaml, preupload, LFS batch and PUT,
+commit (ndjson), model info, and resolve with HEAD and GET. Contents live in memory; `HubStub.repos` shows them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+WRITER, READER = "hf_writer", "hf_reader"  # READER may not write
+
+
+@dataclass
+class Repo:
+    """One model repository: its files now, and the messages of its commits."""
+
+    private: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=lambda: ["initial commit"])
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha1(repr((self.commits, sorted(self.files))).encode()).hexdigest()
+
+
+class HubStub(ThreadingHTTPServer):
+    """The server. `faults` maps a pattern of "METHOD /path" to statuses given, in turn, in the place of the answer;
+    the status 0 drops the connection."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repos: dict[str, Repo] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.faults: dict[str, list[int]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def seen(self, pattern: str) -> list[str]:
+        return [request for request in self.requests if re.search(pattern, request)]
+
+    def add_repo(self, repo_id: str, files: dict[str, bytes], *, private: bool = False) -> None:
+        self.repos[repo_id] = Repo(private, files)
+        self.blobs |= {oid(content, True): content for content in files.values()}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is part of some tests."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Routes: `METHOD /path` patterns to methods; the groups of a pattern are the arguments."""
+
+    protocol_version = "HTTP/1.1"
+    server: HubStub
+    ROUTES = (
+        (r"GET /api/whoami-v2", "whoami"),
+        (r"POST /api/repos/create", "create"),
+        (r"POST /api/validate-yaml", "validate_yaml"),
+        (r"POST /api/models/([^/]+/[^/]+)/preupload/main", "preupload"),
+        (r"POST /([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
+        (r"PUT /lfs/(\w+)", "lfs_put"),
+        (r"(?:GET|HEAD) /lfs/(\w+)", "lfs_get"),
+        (r"POST /api/models/([^/]+/[^/]+)/commit/main", "commit"),
+        (r"GET /api/models/([^/]+/[^/]+?)(?:/revision/\w+)?", "info"),
+        (r"GET /api/models/([^/]+/[^/]+)/tree/(\w+)", "tree"),
+        (r"(?:GET|HEAD) /([^/]+/[^/]+)/resolve/(\w+)/(.+)", "resolve"),
+    )
+
+    def route(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self.chunks()
+        request = f"{self.command} {self.path.split('?')[0]}"
+        self.server.requests.append(request)
+        for pattern, statuses in self.server.faults.items():
+            if statuses and re.search(pattern, request):
+                return self.fail(statuses.pop(0), "told to fail")
+        for pattern, name in self.ROUTES:
+            if found := re.fullmatch(pattern, request):
+                return getattr(self, name)(*found.groups())
+        self.fail(404, f"the stub has no route for {request}")
+
+    do_GET = do_HEAD = do_POST = do_PUT = route
+
+    def chunks(self) -> bytes:
+        parts = []
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+        return b"".join(parts)
+
+    def answer(self, body: Any = b"", status: int = 200, **headers: str) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        headers.setdefault("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def fail(self, status: int, message: str, code: str = "") -> None:
+        if not status:
+            self.close_connection = True
+            return self.connection.close()
+        self.answer({"error": message}, status, X_Error_Message=message, **({"X_Error_Code": code} if code else {}))
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    # Who may do what. As on the real Hub, a repository one may not see looks like one that does not exist.
+
+    def token(self) -> str:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+
+    def may_write(self) -> bool:
+        if self.token() not in (WRITER, READER):
+            self.fail(401, "Invalid credentials in Authorization header")
+        elif self.token() != WRITER:
+            self.fail(403, "You don't have the rights to write to this repository")
+        return self.token() == WRITER
+
+    def visible(self, repo_id: str) -> Repo | None:
+        repo = self.server.repos.get(repo_id)
+        if repo is None or (repo.private and self.token() not in (WRITER, READER)):
+            self.fail(404 if self.token() else 401, "Repository not found", "RepoNotFound")
+            return None
+        return repo
+
+    # The way there.
+
+    def whoami(self) -> None:
+        if self.token() not in (WRITER, READER):
+            return self.fail(401, "Invalid credentials in Authorization header")
+        self.answer({"type": "user", "name": "user", "auth": {"accessToken": {"role": "write"}}, "orgs": []})
+
+    def create(self) -> None:
+        if not self.may_write():
+            return
+        asked = json.loads(self.body)
+        repo_id = f"{asked.get('organization') or 'user'}/{asked['name']}"
+        if repo_id in self.server.repos:
+            return self.fail(409, "You already created this model repo")
+        self.server.repos[repo_id] = Repo(private=asked.get("visibility") == "private")
+        self.answer({"url": f"{self.server.url}/{repo_id}", "name": repo_id})
+
+    def validate_yaml(self) -> None:
+        parts = json.loads(self.body)["content"].split("---\n", 2)
+        try:
+            valid = len(parts) == 3 and isinstance(yaml.safe_load(parts[1]), dict)
+        except yaml.YAMLError:
+            valid = False
+        errors = [] if valid else [{"message": "no valid front matter"}]
+        self.answer({"errors": errors, "warnings": []}, 200 if valid else 400)
+
+    def preupload(self, repo_id: str) -> None:
+        if not self.may_write() or (repo := self.visible(repo_id)) is None:
+            return
+        answers = []
+        for file in json.loads(self.body)["files"]:
+            lfs = file["path"].endswith(".safetensors")
+            known = {"oid": oid(repo.files[file["path"]], lfs)} if file["path"] in repo.files else {}
+            answers.append(
+                {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, **known}
+            )
+        self.answer({"files": answers})
+
+    def lfs_batch(self, repo_id: str) -> None:
+        if not self.may_write():
+            return
+        objects = []
+        for item in json.loads(self.body)["objects"]:
+            upload = {"actions": {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}"}}}
+            objects.append({**item, **({} if item["oid"] in self.server.blobs else upload)})
+        self.answer({"transfer": "basic", "objects": objects})
+
+    def lfs_put(self, sha256: str) -> None:
+        if hashlib.sha256(self.body).hexdigest() != sha256:
+            return self.fail(400, "the content is not what its sha256 says")
+        self.server.blobs[sha256] = self.body
+        self.answer()
+
+    def commit(self, repo_id: str) -> None:
+        if not self.may_write() or (repo := self.visible(repo_id)) is None:
+            return
+        lines = [json.loads(line) for line in self.body.splitlines()]
+        for line in lines[1:]:
+            value = line["value"]
+            if line["key"] == "file":
+                repo.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                repo.files[value["path"]] = self.server.blobs[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del repo.files[value["path"]]
+        repo.commits.append(lines[0]["value"]["summary"])
+        self.answer({"commitUrl": f"{self.server.url}/{repo_id}/commit/{repo.sha}", "commitOid": repo.sha})
+
+    # The way back.
+
+    def info(self, repo_id: str) -> None:
+        if (repo := self.visible(repo_id)) is not None:
+            siblings = [{"rfilename": name} for name in sorted(repo.files)]
+            self.answer({"id": repo_id, "sha": repo.sha, "private": repo.private, "siblings": siblings, "tags": []})
+
+    def tree(self, repo_id: str, revision: str) -> None:
+        if (repo := self.visible(repo_id)) is not None:
+            self.answer(
+                [{"type": "file", "path": n, "size": len(b), "oid": oid(b, False)} for n, b in repo.files.items()]
+            )
+
+    def resolve(self, repo_id: str, revision: str, name: str) -> None:
+        if (repo := self.visible(repo_id)) is None:
+            return
+        if name not in repo.files:
+            return self.fail(404, "Entry not found", "EntryNotFound")
+        etag = oid(repo.files[name], name.endswith(".safetensors"))
+        self.answer(
+            repo.files[name], X_Repo_Commit=repo.sha, ETag=f'"{etag}"', Content_Type="application/octet-stream"
+        )
+
+
+def oid(content: bytes, lfs: bool) -> str:
+    """What git calls the content: the sha256 of an LFS object, the sha1 of a blob."""
+    return (
+        hashlib.sha256(content).hexdigest() if lfs else hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    )
+
+
+@pytest.fixture
+def hub() -> Iterator[HubStub]:
+    """A Hub of its own for each test."""
+    server = HubStub()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hub_python(hub: HubStub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own that knows no Hub but the stub and starts with an empty cache;
+    huggingface_hub reads its environment when it is imported."""
+
+    def run(*arguments: str, token: str | None = WRITER) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+        environment |= {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf_home"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "NO_PROXY": "127.0.0.1",
+            "OMP_NUM_THREADS": "1",
+        }
+        if token is not None:
+            environment["HF_TOKEN"] = token
+        return subprocess.run(
+            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+
+    return run
