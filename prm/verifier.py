@@ -192,6 +192,7 @@ def _load(path: str, spec: ScoringSpec, dtype: Any) -> tuple[Any, Any]:
         AutoModelForTokenClassification,
         AutoTokenizer,
     )
+    from transformers.utils.peft_utils import find_adapter_config_file  # in a directory and on the Hub alike
 
     loader: Any = {
         "token_classification": AutoModelForTokenClassification,
@@ -200,7 +201,7 @@ def _load(path: str, spec: ScoringSpec, dtype: Any) -> tuple[Any, Any]:
     }[spec.head]
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        if (Path(path) / "adapter_config.json").is_file():
+        if find_adapter_config_file(path) is not None:
             return _load_adapter(path, loader, spec, dtype), tokenizer
         return loader.from_pretrained(path, dtype=dtype), tokenizer
     except (OSError, ValueError, KeyError) as error:

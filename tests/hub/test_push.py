@@ -34,10 +34,13 @@ print(json.dumps({"plain": plain, "ours": ours, "tagged": len(tagger("7+5"))}))
 LOAD_ADAPTER = """
 import json, sys, torch
 from peft import AutoPeftModelForSequenceClassification
+from prm import Verifier
 
 model = AutoPeftModelForSequenceClassification.from_pretrained(sys.argv[1], num_labels=1, dtype=torch.float32).eval()
 with torch.no_grad():
-    print(json.dumps(model(input_ids=torch.tensor([json.loads(sys.argv[2])])).logits.sigmoid().flatten().tolist()))
+    plain = model(input_ids=torch.tensor([json.loads(sys.argv[2])])).logits.sigmoid().flatten().tolist()
+ours = Verifier.from_pretrained(sys.argv[1]).score("7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"])
+print(json.dumps([*plain, *ours]))
 """
 
 
@@ -104,7 +107,7 @@ def test_a_pushed_adapter_names_its_base_on_the_hub_and_loads_with_its_head(
     verifier = Verifier.from_pretrained(directory, device="cpu")
     ids = verifier.encode(PROBLEM, STEPS).input_ids
     loaded = json.loads(succeed(hub_python("-c", LOAD_ADAPTER, "user/my-orm", str(ids))))
-    assert loaded == pytest.approx(verifier.score(PROBLEM, STEPS), abs=1e-6)
+    assert loaded == pytest.approx(verifier.score(PROBLEM, STEPS) * 2, abs=1e-6)
 
 
 def lora_orm(tiny_verifier_dir: Callable[..., Path], tokenizer: Any) -> Path:
