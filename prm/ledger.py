@@ -1,0 +1,230 @@
+"""An append-only ledger of finished requests, so that no generator is asked the same thing twice.
+
+One JSON line per request, keyed by its content: the model's name and revision, the sampling parameters, the prompt's
+token ids and the seed. The requests of one batch are appended together, closed by a `{"batch": n}` line and synced to
+disk; lines after the last such line are the torn end of a killed run and are dropped. A batch is thus answered wholly
+or not at all, and with a plan that depends on the requests alone a resumed run meets the very batches the killed one
+would have met: its results are equal to the byte.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from prm.errors import ConfigError, DataError
+from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams
+from prm.jsonl import dumps
+from prm.rollouts import Cost, StopReason
+
+logger = logging.getLogger(__name__)
+
+_UNPLANNED_BATCH = 256  # requests per append for a generator that has no plan of its own
+
+
+@runtime_checkable
+class PlansBatches(Protocol):
+    """A generator that says beforehand which requests it will answer together."""
+
+    def plan_batches(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]: ...
+
+
+def request_keys(generator: Generator, sampling: SamplingParams, requests: Sequence[GenerationRequest]) -> list[str]:
+    """The content keys of requests: 32 hex digits of a SHA-256."""
+    start = hashlib.sha256(dumps([generator.name, generator.revision, sampling.to_dict()]).encode())
+    keys = []
+    for request in requests:
+        digest = start.copy()
+        digest.update(np.array([request.seed, *request.prompt_ids], dtype=np.int64).tobytes())
+        keys.append(digest.hexdigest()[:32])
+    return keys
+
+
+class Ledger:
+    """The finished requests of one output file, open for appending. Use it as a context manager.
+
+    Raises:
+        ConfigError: another process has it open.
+        DataError: a line before the end is damaged.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.path.open("a+b")
+        self.seconds = 0.0  # spent on the batches in the ledger, over all its runs
+        try:
+            _lock(self._stream.fileno(), self.path)
+            self._offsets: dict[str, int] = {}
+            self._recover()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()  # which also lets the lock go
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._offsets
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """The record of a finished request."""
+        self._stream.seek(self._offsets[key])
+        record: dict[str, Any] = json.loads(self._stream.readline())
+        return record
+
+    def append(self, records: Mapping[str, Mapping[str, Any]], seconds: float = 0.0) -> None:
+        """Add the records of one batch, all or none, and sync them to disk."""
+        offset = self._stream.seek(0, os.SEEK_END)
+        lines, offsets = [], {}
+        for key, record in records.items():
+            lines.append(dumps({"key": key, **record}).encode() + b"\n")
+            offsets[key] = offset
+            offset += len(lines[-1])
+        lines.append(dumps({"batch": len(records), "seconds": round(seconds, 3)}).encode() + b"\n")
+        self._stream.write(b"".join(lines))
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._offsets.update(offsets)
+        self.seconds += seconds
+
+    def _recover(self) -> None:
+        self._stream.seek(0)
+        end = offset = 0
+        open_batch: dict[str, int] = {}
+        damaged: int | None = None
+        for number, line in enumerate(self._stream, start=1):
+            record = _parsed(line)
+            if record is None:
+                damaged = damaged or number
+            elif damaged:
+                break
+            elif "batch" in record:
+                self._offsets.update(open_batch)
+                self.seconds += record["seconds"]
+                open_batch, end = {}, offset + len(line)
+            else:
+                open_batch[record["key"]] = offset
+            offset += len(line)
+        else:
+            damaged = None  # nothing readable follows it: the torn end
+        if damaged:
+            raise DataError(
+                "damaged, and finished requests follow it",
+                path=self.path,
+                line=damaged,
+                remedy="Delete that line; its request is asked again",
+            )
+        if offset > end:
+            logger.warning(
+                "%s: dropped the unfinished batch of an interrupted run (%d bytes)", self.path, offset - end
+            )
+            self._stream.truncate(end)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A ledger line, or `None` where it is no such line."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    known = (
+        isinstance(record, dict)
+        and line.endswith(b"\n")
+        and ("key" in record or {"batch", "seconds"} <= record.keys())
+    )
+    return record if known else None
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it even after SIGKILL
+    except BlockingIOError:
+        raise ConfigError(
+            f"{path.parent}: another process is writing here; wait until it is done, or choose another output_dir"
+        ) from None
+
+
+@contextmanager
+def locked_output(path: str | Path) -> Iterator[None]:
+    """Hold an output for this process alone, where there is no ledger to hold.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        _lock(stream.fileno(), path)
+        yield
+
+
+def generate_once(
+    generator: Generator,
+    requests: Sequence[GenerationRequest],
+    sampling: SamplingParams,
+    ledger: Ledger,
+    progress: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Answer every request, in order, from the ledger where it is there and from the generator where not.
+
+    Every answer returned was on disk before; `progress` counts those found there too.
+    """
+    keys = request_keys(generator, sampling, requests)
+    for batch in _plan(generator, requests, sampling):
+        missing = [i for i in batch if keys[i] not in ledger]
+        if missing:
+            start = time.monotonic()
+            completions = generator.generate([requests[i] for i in missing], sampling)
+            records = {keys[i]: _record(c) for i, c in zip(missing, completions, strict=True)}
+            ledger.append(records, time.monotonic() - start)
+        if progress:
+            progress(len(batch))
+    return [_completion(ledger[key], generator.num_parameters) for key in keys]
+
+
+def _plan(generator: Generator, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]:
+    if isinstance(generator, PlansBatches):
+        return generator.plan_batches(requests, sampling)
+    indices = list(range(len(requests)))
+    return [indices[at : at + _UNPLANNED_BATCH] for at in range(0, len(indices), _UNPLANNED_BATCH)]
+
+
+def _record(completion: Completion) -> dict[str, Any]:
+    return {
+        "token_ids": list(completion.token_ids),
+        "text": completion.text,
+        "stop_reason": completion.stop_reason.value,
+        "prefilled": completion.cost.prefilled_tokens,
+        "cached": completion.cost.cached_tokens,
+    }
+
+
+def _completion(record: Mapping[str, Any], num_parameters: int) -> Completion:
+    ids = record["token_ids"]
+    cost = Cost(
+        generated_tokens=len(ids),
+        prefilled_tokens=record["prefilled"],
+        cached_tokens=record["cached"],
+        flops=2.0 * num_parameters * (record["prefilled"] + len(ids)),
+    )
+    return Completion(tuple(ids), record["text"], StopReason(record["stop_reason"]), cost)
