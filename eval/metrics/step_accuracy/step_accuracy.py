@@ -1,0 +1,47 @@
+"""The share of steps judged right, with the share a constant judge gets.
+
+Load it by path, offline: `evaluate.load("eval/metrics/step_accuracy")` in a checkout, or wherever it is installed by
+`prm.metrics.load_metric("step_accuracy")`. It imports no neighbour, for `evaluate` copies it first.
+"""
+
+import datasets
+import evaluate
+import numpy as np
+
+_DESCRIPTION = """Share of steps (or solutions) whose score falls on the side of the threshold that its label is on."""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions: scores in [0, 1], one per step.
+    references: 1 for a correct step, 0 for a wrong one.
+    threshold: a step counts as correct from this score up; 0.5 if not given.
+
+Returns:
+    step_accuracy: the share judged right.
+    base_rate: the share of the more frequent label, which a constant judgement gets.
+
+Examples:
+
+    >>> evaluate.load("eval/metrics/step_accuracy").compute(predictions=[0.9, 0.2, 0.6], references=[1, 0, 0])
+    {'step_accuracy': 0.6666666666666666, 'base_rate': 0.6666666666666666}
+"""
+
+_CITATION = ""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class StepAccuracy(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions: list[float], references: list[int], threshold: float = 0.5) -> dict[str, float]:
+        right = np.asarray(references) == 1
+        accuracy = float(((np.asarray(predictions) >= threshold) == right).mean())
+        return {"step_accuracy": accuracy, "base_rate": float(max(right.mean(), 1 - right.mean()))}
