@@ -1,0 +1,61 @@
+"""The bill of a search: tokens, FLOPs and seconds, both models included.
+
+FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314, section 4): every generated and every prefilled
+token goes through the generator once, every verifier token through the verifier once; a cached token costs nothing.
+What the tokens were spent on is counted where they are spent (`prm.rollouts.Cost`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+
+from prm.rollouts import Cost
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a method spends on one problem, on average. Fractions occur, for a bill may be a mean."""
+
+    generated_tokens: float = 0.0
+    prefilled_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    verifier_tokens: float = 0.0
+    generator_flops: float = 0.0
+    verifier_flops: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        return self.generator_flops + self.verifier_flops
+
+    def __add__(self, other: Bill) -> Bill:
+        return Bill(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def scaled(self, factor: float) -> Bill:
+        """The bill of `factor` times as much: the cost of n of M samples is the bill of all M times n / M."""
+        return Bill(*(factor * getattr(self, field.name) for field in fields(self)))
+
+    def to_dict(self) -> dict[str, float]:
+        return {**asdict(self), "flops": self.flops}
+
+
+def bill_of(cost: Cost, *, generator_parameters: int, verifier_parameters: int) -> Bill:
+    """Price counted tokens in FLOPs."""
+    return Bill(
+        generated_tokens=cost.generated_tokens,
+        prefilled_tokens=cost.prefilled_tokens,
+        cached_tokens=cost.cached_tokens,
+        verifier_tokens=cost.verifier_tokens,
+        generator_flops=2.0 * generator_parameters * (cost.generated_tokens + cost.prefilled_tokens),
+        verifier_flops=2.0 * verifier_parameters * cost.verifier_tokens,
+        seconds=cost.seconds,
+    )
+
+
+def mean_bill(bills: Iterable[Bill]) -> Bill:
+    """The mean over problems; the bill of nothing is empty."""
+    total, count = Bill(), 0
+    for bill in bills:
+        total, count = total + bill, count + 1
+    return total.scaled(1 / count) if count else total

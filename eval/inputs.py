@@ -1,0 +1,129 @@
+"""What a run of `prm eval` is given: problems, recorded samples, the generator and the verifiers of its config."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+from prm.aggregation import Aggregation
+from prm.errors import ConfigError, DataError
+from prm.generation.base import Generator
+from prm.problems import Problem, load_problems
+from prm.rollouts import Rollout
+from prm.step_format import PromptFormat
+
+from .arena import NamedVerifier
+from .sample_store import fingerprint, weights_fingerprint
+from .search.base import StepVerifier
+
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
+
+ARITHMETIC_PROBLEMS = 300
+
+
+def problems_of(config: EvalConfig) -> list[Problem]:
+    """The problems to evaluate on: from the arithmetic world, a file, or a Hub dataset."""
+    if config.dataset_name == "arithmetic":
+        from prm.worlds.arithmetic import make_problems
+
+        return make_problems(
+            config.num_problems or ARITHMETIC_PROBLEMS,
+            seed=config.seed,
+            split=config.dataset_split,
+            min_operations=config.min_operations,
+            max_operations=config.max_operations,
+        )
+    return load_problems(
+        config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=config.num_problems
+    )
+
+
+def check_recorded(pools: Sequence[Sequence[Rollout]], n: int, *, panel: bool, path: str) -> int:
+    """How many recorded samples of a problem a method may use.
+
+    Raises:
+        DataError: samples of several systems without `panel`, for they are not draws of one distribution and no
+            estimate over subsets holds; or a panel in which a system is missing.
+    """
+    sizes = {len(pool) for pool in pools}
+    several = any(len({rollout.source for rollout in pool}) > 1 for pool in pools)
+    if panel:
+        if len(sizes) > 1 or any(len({rollout.source for rollout in pool}) != len(pool) for pool in pools):
+            raise DataError(
+                "not a panel: every problem needs exactly one sample of every system",
+                path=path,
+                remedy="Complete the file, or drop panel",
+            )
+        return min(sizes)
+    if several:
+        raise DataError(
+            "the samples of a problem come from different systems, so they are not draws of one distribution",
+            path=path,
+            remedy="Set panel to true, or keep one system's samples",
+        )
+    if min(sizes) < n:
+        warnings.warn(f"{path} has {min(sizes)} samples of some problems; n={min(sizes)} instead of {n}", stacklevel=2)
+    return min(n, *sizes)
+
+
+def load_generator(config: EvalConfig) -> Generator:
+    """The generator at `model_name_or_path`."""
+    from prm.generation.hf import BATCH_TOKENS, HFGenerator
+
+    return HFGenerator.from_pretrained(
+        str(config.model_name_or_path),
+        PromptFormat(template=config.prompt_template, chat=config.chat, system=config.system_prompt),
+        device=config.device,
+        dtype=config.dtype,
+        batch_tokens=config.batch_tokens or BATCH_TOKENS,
+    )
+
+
+def load_verifiers(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) -> list[NamedVerifier]:
+    """The verifiers of `prm_path`, then those in memory.
+
+    Raises:
+        ConfigError: two of one name, or a control that is no verifier of this run.
+    """
+    found = []
+    for entry in config.prm_path:
+        name, path = split_name(entry)
+        found.append(_named(name, _load(path, name, config), fingerprint(path), config))
+    for name, verifier in in_memory.items():
+        model = getattr(verifier, "model", None)
+        # A verifier without weights cannot be recognised later, so its scores are never taken from the store.
+        key = weights_fingerprint(model) if model is not None else uuid4().hex
+        found.append(_named(name, verifier, key, config))
+    names = [item.name for item in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two verifiers are called {name!r}; name them apart: --prm_path a=PATH b=PATH")
+    for control in config.controls:
+        if control not in names:
+            raise ConfigError(f"the control {control!r} is no verifier of this run; they are {', '.join(names)}")
+    return found
+
+
+def split_name(entry: str) -> tuple[str, str]:
+    """Name and path of one `prm_path` entry; without a name, the path's last part names it. An equals sign behind a
+    slash belongs to the path (`runs/lr=1e-5/prm`)."""
+    name, equals, path = entry.partition("=")
+    if equals and name and path and "/" not in name:
+        return name, path
+    return Path(entry).name or entry, entry
+
+
+def _load(path: str, name: str, config: EvalConfig) -> StepVerifier:
+    from prm.verifier import Verifier
+
+    sizes = {"batch_tokens": config.batch_tokens} if config.batch_tokens else {}
+    return Verifier.from_pretrained(path, device=config.device, dtype=config.dtype, name=name, **sizes)
+
+
+def _named(name: str, verifier: StepVerifier, key: str, config: EvalConfig) -> NamedVerifier:
+    how = cast(Aggregation, config.agg_strategy) if config.agg_strategy else verifier.spec.aggregation
+    return NamedVerifier(name, verifier, key, how)

@@ -1,0 +1,115 @@
+"""How well a verifier tells right from wrong on the samples of a run, whatever a search makes of it.
+
+AUROC over everything also rewards knowing which problems are hard; AUROC *within a problem* is what choosing among
+its samples needs, and 0.5 is chance. Equal samples count once, for a verifier chooses among distinct solutions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
+from prm.stats.ranking import auroc, aurocs_per_group, first_error_from_scores
+from prm.verifier import StepScores
+
+from .search.base import Candidates
+
+FirstError = Callable[[str, Sequence[str]], int]
+"""The truth about a solution, where a world knows it: problem and steps -> index of the first wrong step, or -1."""
+
+
+@dataclass(frozen=True)
+class VerifierQuality:
+    """What a verifier's scores are worth by themselves. The estimates' `n` counts problems; `None`: undefined,
+    because right or wrong items are missing, or because no truth about steps is known.
+
+    Attributes:
+        n_solutions: distinct finished solutions that were scored.
+        solution_auroc, solution_auroc_within: aggregated score against the final answer's verdict.
+        step_auroc, step_auroc_within: step scores against the truth of each step; PRMs only.
+        first_error: ProcessBench's F1 and its two accuracies and counts, at the verifier's threshold; PRMs only.
+    """
+
+    n_solutions: int
+    solution_auroc: Estimate | None
+    solution_auroc_within: Estimate | None
+    step_auroc: Estimate | None = None
+    step_auroc_within: Estimate | None = None
+    first_error: dict[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def verifier_quality(
+    pools: Sequence[Candidates],
+    steps: Sequence[Sequence[tuple[str, ...]]],
+    step_scores: Sequence[Sequence[StepScores | None]],
+    *,
+    kind: str,
+    threshold: float,
+    first_error: FirstError | None,
+    seed: int = 0,
+) -> VerifierQuality:
+    """Measure a verifier on the scored samples of every problem; the three sequences run over the same problems."""
+    scores, labels, groups = [], [], []
+    marks: list[float] = []
+    step_labels: list[int] = []
+    step_groups: list[int] = []
+    predicted, true = [], []
+    for group, (pool, solutions, scored) in enumerate(zip(pools, steps, step_scores, strict=True)):
+        # The last index of each set of equal solutions; any would do.
+        for solution, index in {solution: index for index, solution in enumerate(solutions)}.items():
+            found = scored[index]
+            if found is None or pool.classes[index] < 0:
+                continue
+            scores.append(pool.scores[index])
+            labels.append(int(pool.correct[index]))
+            groups.append(group)
+            if first_error is None or kind != "prm":
+                continue
+            error = first_error(pool.problem.problem, solution)
+            marks += found.scores
+            step_labels += [int(error == -1 or place < error) for place in range(len(solution))]
+            step_groups += [group] * len(solution)
+            predicted.append(first_error_from_scores(found.scores, threshold))
+            true.append(error)
+    return VerifierQuality(
+        len(scores),
+        _overall(scores, labels, groups, seed),
+        _within(scores, labels, groups, seed),
+        _overall(marks, step_labels, step_groups, seed),
+        _within(marks, step_labels, step_groups, seed),
+        _first_error(predicted, true),
+    )
+
+
+def _overall(scores: list[float], labels: list[int], groups: list[int], seed: int) -> Estimate | None:
+    if len(set(labels)) < 2:
+        return None
+    values, right = np.array(scores), np.array(labels)
+    return bootstrap_statistic(
+        lambda rows: auroc(values[rows], right[rows]), len(scores), resamples=200, seed=seed, clusters=groups
+    )
+
+
+def _within(scores: list[float], labels: list[int], groups: list[int], seed: int) -> Estimate | None:
+    if len(set(labels)) < 2:
+        return None
+    found = aurocs_per_group(scores, labels, groups)
+    return bootstrap_mean(found, seed=seed) if found.size else None
+
+
+def _first_error(predicted: list[int], true: list[int]) -> dict[str, float] | None:
+    if not true:
+        return None
+    from prm.metrics import load_metric
+
+    found = load_metric("first_error_f1").compute(predictions=predicted, references=true)
+    counts = {"n_wrong": sum(error != -1 for error in true), "n_correct": true.count(-1)}
+    return counts | {name: value for name, value in found.items() if not math.isnan(value)}

@@ -1,0 +1,144 @@
+"""From results per problem to numbers one can quote: accuracy and paired gain with intervals, and the mean bill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prm.errors import ConfigError
+from prm.stats.intervals import Estimate, bootstrap_mean, paired_difference
+
+from .cost import Bill, mean_bill
+from .search.base import ProblemResult
+
+ORACLES = frozenset({"pass_at_n"})
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One line of the table.
+
+    Attributes:
+        verifier: its name; empty for a method without one. `kind` is `prm`, `orm` or empty.
+        control: the verifier is a control, there to be beaten.
+        n: generated solutions for each problem.
+        accuracy: mean over problems, with its interval.
+        gain: accuracy minus the baseline's at the same n, paired by problem; `None` for the baseline itself, and
+            where the baseline has no such n.
+        bill: mean cost of one problem.
+        per_problem: accuracy on each problem, in the order of the run's problems.
+    """
+
+    method: str
+    verifier: str
+    kind: str
+    control: bool
+    n: int
+    accuracy: Estimate
+    gain: Estimate | None
+    bill: Bill
+    per_problem: tuple[float, ...]
+
+    @property
+    def key(self) -> str:
+        """As in `per_problem.jsonl`: `beam_search/prm@16`, `majority@16`."""
+        return f"{self.method}{'/' + self.verifier if self.verifier else ''}@{self.n}"
+
+    @property
+    def oracle(self) -> bool:
+        return self.method in ORACLES
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "verifier": self.verifier or None,
+            "kind": self.kind or None,
+            "control": self.control,
+            "oracle": self.oracle,
+            "n": self.n,
+            "accuracy": asdict(self.accuracy),
+            "gain": asdict(self.gain) if self.gain else None,
+            "cost": self.bill.to_dict(),
+        }
+
+
+def method_result(
+    results: Sequence[ProblemResult],
+    *,
+    method: str,
+    n: int,
+    verifier: str = "",
+    kind: str = "",
+    control: bool = False,
+    baseline: Sequence[float] | None = None,
+    seed: int = 0,
+) -> MethodResult:
+    """Summarise one method; `baseline` holds the baseline's accuracy on the same problems at the same n."""
+    values = tuple(result.accuracy for result in results)
+    return MethodResult(
+        method=method,
+        verifier=verifier,
+        kind=kind,
+        control=control,
+        n=n,
+        accuracy=bootstrap_mean(values, seed=seed),
+        gain=None if baseline is None else paired_difference(values, baseline, seed=seed),
+        bill=mean_bill(result.bill for result in results),
+        per_problem=values,
+    )
+
+
+def find(methods: Sequence[MethodResult], method: str, n: int, verifier: str = "") -> MethodResult:
+    """The line of a method.
+
+    Raises:
+        ConfigError: this run has no such line.
+    """
+    for line in methods:
+        if (line.method, line.verifier, line.n) == (method, verifier, n):
+            return line
+    raise ConfigError(f"the run has no {method} at n={n}{f' with {verifier}' if verifier else ''}; add its approach")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best method that a PRM guides, at the run's n.
+
+    `gain` is paired over the baseline. `held_out_gain` removes what choosing the best of several methods adds: each
+    half of the problems is measured with the method that was best on the other half.
+    """
+
+    key: str
+    gain: Estimate
+    held_out_gain: Estimate
+
+
+def best_prm_method(methods: Sequence[MethodResult], baseline: Sequence[float], n: int, seed: int = 0) -> Best | None:
+    """Pick the best line of a PRM that is no control, or `None` where there is none."""
+    lines = [line for line in methods if line.kind == "prm" and not line.control and line.n == n]
+    if not lines:
+        return None
+    best = max(lines, key=lambda line: line.accuracy.mean)
+    held_out = list(baseline)
+    for parity in (0, 1):
+        elsewhere = max(lines, key=lambda line: sum(line.per_problem[1 - parity :: 2]))
+        held_out[parity::2] = elsewhere.per_problem[parity::2]
+    return Best(
+        key=best.key,
+        gain=paired_difference(best.per_problem, baseline, seed=seed),
+        held_out_gain=paired_difference(held_out, baseline, seed=seed),
+    )
+
+
+def against_controls(methods: Sequence[MethodResult], n: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Every line of a PRM against the same line with each control, paired by problem."""
+    rows = []
+    for line in methods:
+        if line.control or line.kind != "prm" or line.n != n:
+            continue
+        for other in methods:
+            if other.control and (other.method, other.n) == (line.method, n):
+                difference = paired_difference(line.per_problem, other.per_problem, seed=seed)
+                rows.append({"method": line.key, "control": other.key, "difference": asdict(difference)})
+    return rows

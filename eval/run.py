@@ -1,0 +1,323 @@
+"""A run of `prm eval` from its config to its results: load what is named, refuse what cannot work before anything is
+sampled, walk through the methods. Writing and showing the results is `prm.eval.outputs`'s."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import ConfigError
+from prm.generation.base import Generator, SamplingParams
+from prm.problems import Problem
+from prm.rollouts import Rollout
+
+from .arena import EvalArena, NamedVerifier
+from .inputs import check_recorded, load_generator, load_verifiers, problems_of
+from .quality import FirstError, VerifierQuality, verifier_quality
+from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
+from .sample_store import SampleStore, fingerprint
+from .sampling import UNFINISHED, read_recorded
+from .search.base import SearchStrategy, StepVerifier
+from .search.beam_search import check_widths
+from .search.majority import Majority
+from .search.pass_at_n import PassAtN
+from .search.strategies import STRATEGIES, strategies_named
+from .workshop import RunSettings, Workshop
+
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
+
+ALWAYS = ("majority", "pass_at_n")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked config with everything loaded. `ns` are the sample counts to report, `search_ns` the widths of live
+    searches; `arenas` has one entry for each verifier, `strategies` those that were asked for."""
+
+    config: EvalConfig
+    workshop: Workshop
+    arenas: list[EvalArena]
+    strategies: list[SearchStrategy]
+    ns: list[int]
+    search_ns: list[int]
+    first_error: FirstError | None
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Everything a run found out; `prm.eval.outputs` writes it.
+
+    Attributes:
+        methods: one line for each method, verifier and n.
+        quality: by verifier name.
+        best: the best PRM-guided method over the baseline; `None` without one.
+        controls: paired differences between the PRMs and the controls, at the largest n.
+        counts: samples, and how many of them were truncated or without an answer.
+    """
+
+    problems: list[Problem]
+    generator: dict[str, Any] | None
+    verifiers: dict[str, dict[str, Any]]
+    methods: list[MethodResult]
+    quality: dict[str, VerifierQuality]
+    best: Best | None
+    controls: list[dict[str, Any]]
+    counts: dict[str, int]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    def find(self, method: str, n: int, verifier: str = "") -> MethodResult:
+        """One line of the results; raises `ConfigError` where there is none."""
+        return find(self.methods, method, n, verifier)
+
+
+def prepare(config: EvalConfig, *, verifiers: Mapping[str, StepVerifier], generator: Generator | None = None) -> Run:
+    """Load and check.
+
+    Raises:
+        ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
+    """
+    recorded: list[list[Rollout]] | None = None
+    if config.rollouts:
+        problems, recorded = read_recorded(config.rollouts)
+        if config.num_problems:
+            problems, recorded = problems[: config.num_problems], recorded[: config.num_problems]
+        n = check_recorded(recorded, config.n, panel=config.panel, path=config.rollouts)
+    else:
+        problems, n = problems_of(config), config.n
+    named = load_verifiers(config, verifiers)
+    strategies = _strategies(config, [item.verifier.spec.kind for item in named], has_samples=recorded is not None)
+    search_ns = sorted(set(config.search_n or [n])) if any(s.live and s.kinds for s in strategies) else []
+    for width in search_ns:
+        check_widths(width, config.beam_width)
+    if generator is None and config.model_name_or_path and (recorded is None or any(s.live for s in strategies)):
+        generator = load_generator(config)
+    workshop = Workshop(
+        problems,
+        SampleStore(f"{config.output_dir}/store"),
+        _settings(config, n, generator, named),
+        generator=generator,
+        recorded=recorded,
+    )
+    return Run(
+        config=config,
+        workshop=workshop,
+        arenas=[EvalArena(workshop, item) for item in named],
+        strategies=strategies,
+        ns=[n] if config.panel else _powers_of_two(n),
+        search_ns=search_ns,
+        first_error=_truth(problems),
+    )
+
+
+def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Sequence[NamedVerifier]) -> RunSettings:
+    sampling = SamplingParams(config.temperature, config.top_p, config.max_new_tokens)
+    generator_key: dict[str, Any] = {}
+    if generator is not None:
+        generator_key = {
+            "generator": generator.name,
+            "revision": generator.revision,
+            "prompt": [config.prompt_template, config.chat, config.system_prompt],
+        }
+    separators = [item.verifier.spec.step_format.step_separator for item in named]
+    return RunSettings(
+        n=n,
+        sampling=sampling,
+        seed=config.seed,
+        separator=separators[0] if separators else "\n",
+        generator_key=generator_key,
+        samples_key={"recorded": fingerprint(config.rollouts)}
+        if config.rollouts
+        else {**generator_key, **sampling.to_dict(), "seed": config.seed, "n": n},
+        beam_width=config.beam_width,
+        num_iterations=config.num_iterations,
+        subsets=config.subsets,
+    )
+
+
+def _strategies(config: EvalConfig, kinds: Sequence[str], *, has_samples: bool) -> list[SearchStrategy]:
+    """The strategies asked for, or all that can run; the baseline and the oracle are added by `evaluate`.
+
+    Raises:
+        ConfigError: one that was asked for cannot run.
+    """
+    if not config.approach:
+        divisible = all(n % config.beam_width == 0 for n in (config.search_n or [config.n]))
+        return [
+            strategy
+            for name in STRATEGIES
+            if name not in ALWAYS
+            for strategy in strategies_named(name)
+            if (not strategy.kinds or strategy.kinds & set(kinds))
+            and not (strategy.live and not config.model_name_or_path)
+            and not (strategy.live and strategy.kinds and not divisible)
+        ]
+    chosen = [s for name in dict.fromkeys(config.approach) if name not in ALWAYS for s in strategies_named(name)]
+    for strategy in chosen:
+        _check_possible(strategy, config, kinds)
+    return chosen
+
+
+def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequence[str]) -> None:
+    if strategy.kinds and not kinds:
+        raise ConfigError(f"{strategy.name} needs a verifier; give prm_path")
+    if strategy.kinds and not strategy.kinds & set(kinds):
+        raise ConfigError(
+            f"{strategy.name} scores unfinished solutions, which an ORM cannot; give a PRM in prm_path, or use "
+            "best_of_n or weighted_best_of_n"
+        )
+    if strategy.live and not config.model_name_or_path:
+        raise ConfigError(
+            f"{strategy.name} draws solutions of its own, and recorded samples cannot serve it; give "
+            "model_name_or_path, or leave it out of approach"
+        )
+
+
+def evaluate(run: Run) -> EvalResult:
+    """Run every method on every problem."""
+    started = time.perf_counter()
+    methods = _without_verifier(run)
+    baselines = {line.n: line.per_problem for line in methods if line.method == run.config.baseline}
+    for arena in run.arenas:
+        methods += _with_verifier(run, arena, baselines)
+    n = max(run.ns)
+    seed = run.config.seed
+    generator = run.workshop.generator
+    return EvalResult(
+        problems=run.workshop.problems,
+        generator=None
+        if generator is None
+        else {"name": generator.name, "revision": generator.revision, "num_parameters": generator.num_parameters},
+        verifiers={arena.name: _describe(arena, run.config) for arena in run.arenas},
+        methods=methods,
+        quality={arena.name: _quality(run, arena) for arena in run.arenas},
+        best=best_prm_method(methods, baselines[n], n, seed),
+        controls=against_controls(methods, n, seed),
+        counts=_counts(run),
+        seconds=time.perf_counter() - started,
+        notes=_notes(run),
+    )
+
+
+def _without_verifier(run: Run) -> list[MethodResult]:
+    arena, seed = EvalArena(run.workshop), run.config.seed
+    majority = {n: Majority().evaluate(arena, n) for n in run.ns}
+    oracle = {n: PassAtN().evaluate(arena, n) for n in run.ns}
+    base = {n: [r.accuracy for r in (majority if run.config.baseline == "majority" else oracle)[n]] for n in run.ns}
+    lines = _members(run) if run.config.panel else []
+    for strategy in run.strategies:
+        if not strategy.kinds:
+            for n in [strategy.fixed_n] if strategy.fixed_n else run.ns:
+                results = strategy.evaluate(arena, n)
+                lines.append(method_result(results, method=strategy.name, n=n, baseline=base.get(n), seed=seed))
+    for name, found in (("majority", majority), ("pass_at_n", oracle)):
+        for n in run.ns:
+            baseline = None if name == run.config.baseline else base[n]
+            lines.append(method_result(found[n], method=name, n=n, baseline=baseline, seed=seed))
+    return lines
+
+
+def _members(run: Run) -> list[MethodResult]:
+    """Each system of a panel by itself: its one sample of every problem."""
+    from .cost import Bill
+    from .search.base import ProblemResult
+
+    by_source: dict[str, list[ProblemResult]] = {}
+    for graded in run.workshop.samples:
+        for rollout in graded.rollouts:
+            by_source.setdefault(rollout.source, []).append(ProblemResult(float(rollout.correct), Bill()))
+    return [
+        method_result(results, method=f"alone: {source}", n=1, seed=run.config.seed)
+        for source, results in by_source.items()
+    ]
+
+
+def _with_verifier(run: Run, arena: EvalArena, baselines: Mapping[int, Sequence[float]]) -> list[MethodResult]:
+    lines = []
+    for strategy in run.strategies:
+        if arena.kind not in strategy.kinds:
+            continue
+        for n in run.search_ns if strategy.live else run.ns:
+            lines.append(
+                method_result(
+                    strategy.evaluate(arena, n),
+                    method=strategy.name,
+                    n=n,
+                    verifier=arena.name,
+                    kind=arena.kind,
+                    control=arena.name in run.config.controls,
+                    baseline=baselines.get(n),
+                    seed=run.config.seed,
+                )
+            )
+    return lines
+
+
+def _quality(run: Run, arena: EvalArena) -> VerifierQuality:
+    return verifier_quality(
+        arena.samples(),
+        arena.steps,
+        arena.step_scores,
+        kind=arena.kind,
+        threshold=arena.verifier.spec.threshold,
+        first_error=run.first_error,
+        seed=run.config.seed,
+    )
+
+
+def _describe(arena: EvalArena, config: EvalConfig) -> dict[str, Any]:
+    named = arena.need_named()
+    return {
+        "kind": arena.kind,
+        "num_parameters": named.verifier.num_parameters,
+        "aggregation": named.aggregation,
+        "control": named.name in config.controls,
+        "fingerprint": named.key,
+        "spec": named.verifier.spec.to_dict(),
+    }
+
+
+def _counts(run: Run) -> dict[str, int]:
+    rollouts = [rollout for graded in run.workshop.samples for rollout in graded.rollouts]
+    outcomes = Counter(rollout.outcome.value for rollout in rollouts if rollout.outcome)
+    return {
+        "problems": len(run.workshop.problems),
+        "samples": len(rollouts),
+        "truncated": sum(rollout.stop_reason in UNFINISHED for rollout in rollouts),
+        "no_answer": sum(rollout.pred is None for rollout in rollouts),
+        "timeout": outcomes["timeout"],
+    }
+
+
+def _notes(run: Run) -> list[str]:
+    notes = []
+    for arena in run.arenas:
+        unread = sum(1 for scores in arena.step_scores for found in scores if found is None)
+        if unread:
+            notes.append(
+                f"{arena.name} could not read {unread} samples (no step in them, or longer than its max_length); "
+                "they rank below every other"
+            )
+    counts = _counts(run)
+    if counts["no_answer"] == counts["samples"]:
+        notes.append("no sample has an answer that could be extracted; check the prompt and max_new_tokens")
+        warnings.warn(notes[-1], stacklevel=2)
+    return notes
+
+
+def _powers_of_two(n: int) -> list[int]:
+    return sorted({*(2**k for k in range(n.bit_length()) if 2**k <= n), n})
+
+
+def _truth(problems: Sequence[Problem]) -> FirstError | None:
+    """The truth about steps, where every problem is of the arithmetic world."""
+    if not all(problem.subject == "arithmetic" for problem in problems):
+        return None
+    from prm.worlds.arithmetic import first_error
+
+    return first_error

@@ -1,0 +1,158 @@
+"""The sample store: what was sampled, graded, scored and searched, kept so that nothing is ever asked for twice.
+
+Every stage of `prm eval` appends to a ledger of its own, `store/<stage>-<key>.jsonl`, one row for each problem; the
+key is a hash of everything that decides the rows' content (weights, prompt, sampling parameters, seed, verifier, plan). A
+killed run goes on at the first missing problem, a finished run asks nobody, and a changed setting starts a new ledger
+beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.arena`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prm.errors import DataError
+from prm.jsonl import dumps
+from prm.problems import Problem
+from prm.progress import progress_bar
+
+Row = dict[str, Any]
+Advance = Callable[[int], None]
+SOLUTIONS_PER_CHUNK = 8192
+"""Solutions between two writes to a ledger: what a killed run can lose at most."""
+
+
+class Ledger:
+    """An append-only file of rows, one for each problem."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> dict[str, Row]:
+        """The finished rows by `problem_key`. A line that a kill left half written is cut off.
+
+        Raises:
+            DataError: a line that no kill can explain.
+        """
+        if not self.path.is_file():
+            return {}
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        rows = {}
+        for number, line in enumerate(whole.decode("utf-8").splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                rows[str(row["key"])] = row
+            except (ValueError, KeyError, TypeError):
+                raise DataError(
+                    "not a row of the sample store",
+                    path=self.path,
+                    line=number,
+                    remedy="Delete this file and run again",
+                ) from None
+        return rows
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Write rows and wait until they are on disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write("".join(dumps(row) + "\n" for row in rows))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+class SampleStore:
+    """The ledgers of one output directory."""
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+
+    def ledger(self, stage: str, settings: Mapping[str, Any]) -> Ledger:
+        return Ledger(self.directory / f"{stage}-{settings_key(settings)}.jsonl")
+
+    def complete(
+        self,
+        stage: str,
+        settings: Mapping[str, Any],
+        problems: Sequence[Problem],
+        work: Callable[[Sequence[int], Advance], list[Row]],
+        *,
+        label: str,
+        solutions: int,
+    ) -> list[Row]:
+        """One row for each problem, in order: read from the stage's ledger, or worked out and written to it.
+
+        Args:
+            work: makes the rows of the problems with the given indices, and calls its second argument with the number
+                of solutions it finished since the last call.
+            solutions: how many solutions a problem has, for the progress bar and the chunks.
+        """
+        ledger = self.ledger(stage, settings)
+        rows = ledger.read()
+        keys = [problem_key(problem) for problem in problems]
+        missing = [index for index, key in enumerate(keys) if key not in rows]
+        if missing:
+            chunk = max(1, SOLUTIONS_PER_CHUNK // solutions)
+            with progress_bar(label, len(missing) * solutions, "solution") as advance:
+                for start in range(0, len(missing), chunk):
+                    indices = missing[start : start + chunk]
+                    made = [{"key": keys[i], **row} for i, row in zip(indices, work(indices, advance), strict=True)]
+                    ledger.append(made)
+                    rows.update((row["key"], row) for row in made)
+        return [rows[key] for key in keys]
+
+
+def problem_key(problem: Problem) -> str:
+    """Identifies a problem by its id, text and reference answer: a corrected answer is another problem."""
+    digest = hashlib.sha256(f"{problem.problem}\0{problem.answer}".encode()).hexdigest()
+    return f"{problem.unique_id}:{digest[:12]}"
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """12 hex digits of the settings' SHA-256; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def fingerprint(path: str | Path) -> str:
+    """Identifies a checkpoint by the content of its weights, configs and tokenizer (an adapter with its base), or a
+    recorded file by its content; a name that is no path (a Hub id) stands for itself."""
+    path = Path(path)
+    if path.is_file():
+        return _digest([path])
+    if not path.is_dir():
+        return str(path)
+    own = _digest(sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".json"}))
+    adapter = path / "adapter_config.json"
+    if not adapter.is_file():
+        return own
+    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return f"{own}+{fingerprint(base)}" if base else own
+
+
+def weights_fingerprint(model: Any) -> str:
+    """Identifies a model in memory by its weights."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_uint8()).numpy().tobytes())
+    return whole.hexdigest()[:16]
+
+
+def _uint8() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _digest(files: Sequence[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()[:16]

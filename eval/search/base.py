@@ -1,0 +1,175 @@
+"""What every search strategy is given and gives back.
+
+A strategy says how test-time compute is spent. Some choose among one shared set of samples (sampled and scored once,
+whatever the number of strategies), others search live; both read candidates and return one result per problem. Where
+samples come from, how they are stored and graded is the arena's business (`prm.eval.arena`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Protocol
+
+from prm.problems import Problem
+from prm.scoring_spec import ScoringSpec
+from prm.verifier import StepScores
+
+from ..cost import Bill
+
+Kinds = frozenset[str]
+NOTHING = Bill()
+
+UNCHOOSABLE = -1.0
+"""The score of a candidate that cannot be an answer: unfinished, without an answer, or longer than the verifier reads.
+It lies below every real score, which are in [0, 1], so such a candidate is chosen only where there is no other."""
+
+
+class StepVerifier(Protocol):
+    """What search needs of a verifier; `prm.verifier.Verifier` is one."""
+
+    name: str
+    spec: ScoringSpec
+    num_parameters: int
+
+    def score_solutions(
+        self, items: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] | None = None
+    ) -> list[StepScores]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A distinct solution that the verifier read once: its tokens, and how many of the M candidates it stands for."""
+
+    tokens: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The M solutions of one problem, graded. Tuples without another remark have length M.
+
+    Attributes:
+        correct: whether the final answer is right; false for an unfinished one.
+        classes: equivalence class of the answer; -1 for a candidate that does not vote.
+        scores: aggregated verifier score, `UNCHOOSABLE` where there is none; empty without a verifier.
+        generator_bill: what sampling all M cost.
+        verifier_bill: what scoring all M cost.
+        readings: what was scored, for equal samples are read once; empty where M is the only n.
+    """
+
+    problem: Problem
+    correct: tuple[bool, ...]
+    classes: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+    generator_bill: Bill = NOTHING
+    verifier_bill: Bill = NOTHING
+    readings: tuple[Reading, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    @property
+    def bill(self) -> Bill:
+        return self.generator_bill + self.verifier_bill
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The scores as weights of a vote: what the verifier could not read weighs nothing."""
+        return tuple(max(score, 0.0) for score in self.scores)
+
+
+@dataclass(frozen=True)
+class ProblemResult:
+    """What a strategy reached on one problem: the probability of a right answer (over subsets of samples and over
+    ties, so not only 0 or 1), and what it cost."""
+
+    accuracy: float
+    bill: Bill
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """The shape of a live search.
+
+    Attributes:
+        strategy: whose plan it is; part of the store's key.
+        widths: one independent tree for each entry, with that many branches; their sum is n.
+        beam_width: ways in which a kept branch is expanded.
+        num_iterations: steps after which a branch is no longer scored step by step.
+    """
+
+    strategy: str
+    widths: tuple[int, ...]
+    beam_width: int
+    num_iterations: int
+
+
+class Arena(Protocol):
+    """What a strategy may use. `subsets` and `seed` are for Monte Carlo estimates over subsets of samples."""
+
+    beam_width: int
+    num_iterations: int
+    subsets: int
+    seed: int
+
+    def samples(self) -> list[Candidates]:
+        """The shared samples of every problem, scored where a verifier is in play."""
+        ...
+
+    def greedy(self) -> list[Candidates]:
+        """The one greedy solution of every problem."""
+        ...
+
+    def grow(self, plan: TreePlan) -> list[Candidates]:
+        """Search every problem live; all problems advance together."""
+        ...
+
+
+class SearchStrategy(Protocol):
+    """How compute is spent."""
+
+    @property
+    def name(self) -> str:
+        """As in every table."""
+        ...
+
+    @property
+    def kinds(self) -> Kinds:
+        """Verifier kinds that can guide it, among `prm` and `orm`; empty for a strategy without a verifier."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """It draws solutions of its own, so that recorded samples cannot serve it."""
+        ...
+
+    @property
+    def fixed_n(self) -> int | None:
+        """The only n it can run with, where there is only one."""
+        ...
+
+    def evaluate(self, arena: Arena, n: int) -> list[ProblemResult]:
+        """Run on every problem with `n` generated solutions each; one result per problem, in order.
+
+        Raises:
+            ConfigError: it cannot run with these settings.
+        """
+        ...
+
+
+def at_n(candidates: Candidates, n: int) -> Bill:
+    """What n of the M candidates cost, on average over all subsets.
+
+    Every sample has to be generated, so the generator's bill grows with n. The verifier reads a solution once however
+    often it was drawn: one with m copies is among n samples with the chance 1 - C(M-m, n) / C(M, n).
+    """
+    total = len(candidates)
+    generator_bill = candidates.generator_bill.scaled(n / total)
+    tokens = sum(reading.tokens for reading in candidates.readings)
+    if not tokens:
+        return generator_bill
+    subsets = comb(total, n)
+    expected = sum(r.tokens * (1 - comb(total - r.copies, n) / subsets) for r in candidates.readings)
+    return generator_bill + candidates.verifier_bill.scaled(expected / tokens)

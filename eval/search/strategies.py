@@ -1,0 +1,40 @@
+"""The strategies by the name that `--approach` knows them by. A new one is a file beside this one, and a line here."""
+
+from __future__ import annotations
+
+import difflib
+
+from prm.errors import ConfigError
+
+from .base import SearchStrategy
+from .beam_search import BeamSearch
+from .best_of_n import BestOfN
+from .dvts import DVTS
+from .greedy import Greedy
+from .majority import Majority
+from .pass_at_n import PassAtN
+from .weighted_best_of_n import WeightedBestOfN
+
+# One name may stand for two lines of the table: the two final choices of one and the same search.
+STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
+    "greedy": (Greedy(),),
+    "pass_at_n": (PassAtN(),),
+    "majority": (Majority(),),
+    "best_of_n": (BestOfN(),),
+    "weighted_best_of_n": (WeightedBestOfN(),),
+    "beam_search": (BeamSearch(), BeamSearch("weighted")),
+    "dvts": (DVTS(), DVTS("weighted")),
+}
+
+
+def strategies_named(name: str) -> tuple[SearchStrategy, ...]:
+    """The strategies behind one `--approach`.
+
+    Raises:
+        ConfigError: no such approach.
+    """
+    if name not in STRATEGIES:
+        near = difflib.get_close_matches(name, STRATEGIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(STRATEGIES)}"
+        raise ConfigError(f"unknown approach {name!r}; {hint}")
+    return STRATEGIES[name]

@@ -1,0 +1,124 @@
+"""What all methods of a run share: problems, generator, store, and the samples and greedy solutions drawn from them.
+
+Each is made when first asked for, once, and kept in the store. Scores and searches need a verifier: they are
+`prm.eval.arena`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from prm.errors import ConfigError
+from prm.generation.base import Generator, SamplingParams
+from prm.grading import MathGrader
+from prm.problems import Problem
+from prm.rollouts import Rollout
+
+from .sample_store import Advance, Row, SampleStore
+from .sampling import GradedRollouts, draw, grade_rollouts
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What every method of a run shares.
+
+    `generator_key` and `samples_key` identify the generator with its prompt, and the samples: recorded ones by their
+    file, others by how they are drawn.
+    """
+
+    n: int
+    sampling: SamplingParams
+    seed: int
+    separator: str
+    generator_key: dict[str, Any]
+    samples_key: dict[str, Any]
+    beam_width: int = 4
+    num_iterations: int = 40
+    subsets: int = 2048
+
+
+class Workshop:
+    """Samples and greedy solutions of a run, drawn and graded when first asked for.
+
+    Args:
+        recorded: samples that someone else drew; then `generator` may be missing, and there is no live search.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        store: SampleStore,
+        settings: RunSettings,
+        *,
+        generator: Generator | None = None,
+        recorded: Sequence[Sequence[Rollout]] | None = None,
+    ):
+        self.problems, self.store, self.settings = list(problems), store, settings
+        self.generator, self._recorded = generator, recorded
+        self.recorded = recorded is not None
+
+    @property
+    def generator_parameters(self) -> int:
+        return self.generator.num_parameters if self.generator else 0
+
+    @cached_property
+    def samples(self) -> list[GradedRollouts]:
+        """The shared samples."""
+        if self._recorded is not None:
+            return self.grade("samples", self.settings.samples_key, self._recorded)
+        settings = self.settings
+        return self._draw("samples", settings.n, settings.sampling, settings.samples_key)
+
+    @cached_property
+    def greedy(self) -> list[GradedRollouts]:
+        """One solution of every problem at temperature 0."""
+        sampling = SamplingParams(temperature=0.0, max_new_tokens=self.settings.sampling.max_new_tokens)
+        return self._draw("greedy", 1, sampling, {**self.settings.generator_key, **sampling.to_dict()})
+
+    def _draw(self, stage: str, n: int, sampling: SamplingParams, key: dict[str, Any]) -> list[GradedRollouts]:
+        generator = self.need_generator(stage)
+
+        def work(indices: Sequence[int], advance: Advance) -> list[Row]:
+            chunk = [self.problems[i] for i in indices]
+            drawn = draw(
+                chunk,
+                generator,
+                n,
+                sampling=sampling,
+                base_seed=self.settings.seed,
+                separator=self.settings.separator,
+                progress=advance,
+            )
+            return [{"rollouts": [rollout.to_dict() for rollout in rollouts]} for rollouts in drawn]
+
+        rows = self.store.complete(stage, key, self.problems, work, label=stage, solutions=n)
+        pools = [[Rollout.from_dict(row) for row in found["rollouts"]] for found in rows]
+        return self.grade(stage, key, pools)
+
+    def need_generator(self, stage: str) -> Generator:
+        if self.generator is None:
+            raise ConfigError(f"{stage} needs a generator; give model_name_or_path, or leave this approach out")
+        return self.generator
+
+    def grade(self, stage: str, key: dict[str, Any], pools: Sequence[Sequence[Rollout]]) -> list[GradedRollouts]:
+        """Grade the rollouts of a stage; verdicts are kept apart from the samples and keyed by the grader's version,
+        so that a new grader samples nothing again."""
+        with MathGrader() as grader:
+
+            def work(indices: Sequence[int], advance: Advance) -> list[Row]:
+                graded = grade_rollouts([pools[i] for i in indices], grader)
+                advance(sum(len(item.rollouts) for item in graded))
+                return [item.verdicts() for item in graded]
+
+            rows = self.store.complete(
+                f"grades-{stage}",
+                {**key, "grader": grader.version},
+                self.problems,
+                work,
+                label=f"grade {stage}",
+                solutions=max(len(pool) for pool in pools),
+            )
+        return [GradedRollouts.from_verdicts(pool, row) for pool, row in zip(pools, rows, strict=True)]
