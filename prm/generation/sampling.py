@@ -55,7 +55,6 @@ def _inverse_cdf(probabilities_BV: torch.Tensor, uniforms_B: torch.Tensor, top_p
     if top_p < 1:
         last_B1 = torch.searchsorted(cumulative_BV, top_p * mass_B1).clamp_(max=cumulative_BV.shape[-1] - 1)
         mass_B1 = cumulative_BV.gather(-1, last_B1)
-    index_B1 = torch.searchsorted(cumulative_BV, uniforms_B[:, None] * mass_B1, right=True)
-    # The product may round up to the whole mass; the last token that has any is then the answer.
-    last_positive_B1 = torch.searchsorted(cumulative_BV, mass_B1)
-    return torch.minimum(index_B1, last_positive_B1)[:, 0]
+    # The product may round up to the whole mass, beyond which lie only tokens of no probability.
+    target_B1 = torch.minimum(uniforms_B[:, None] * mass_B1, mass_B1.nextafter(torch.zeros_like(mass_B1)))
+    return torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]

@@ -1,0 +1,119 @@
+"""The report on step labels: shares, values by step position, cost, and, on the arithmetic world, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prm.labels import LabelledRollout, StepLabel
+from prm.rollouts import Cost, Outcome
+from prm.run_record import library_versions
+from prm.stats.intervals import wilson
+from prm.worlds.arithmetic import first_error, step_truth
+
+from .monte_carlo import Prefix, PrefixResult, open_prefixes
+
+
+def label_report(
+    rows: Sequence[LabelledRollout], results: Mapping[Prefix, PrefixResult], grader_version: str
+) -> dict[str, Any]:
+    """Everything worth knowing about Monte Carlo labels, ready for JSON. `results` are the labeler's."""
+    labels = [label for row in rows for label in row.labels]
+    outcomes = [outcome for result in results.values() for outcome in result.outcomes]
+    cost = sum((row.cost for row in rows), Cost())
+    report: dict[str, Any] = {
+        "rollouts": len(rows),
+        "step_labels": len(labels),
+        "distinct_prefixes": len(results),
+        "shared_prefixes": sum(1 for row in rows for _ in open_prefixes(row.rollout)) - len(results),
+        "decided_by_rollout": len(labels) - sum(1 for row in rows for _ in open_prefixes(row.rollout)),
+        "completions": len(outcomes),
+        "truncated_share": _share(outcomes.count(None), len(outcomes)),
+        "unparsable_share": _share(outcomes.count(Outcome.UNPARSABLE), len(outcomes)),
+        "timeout_share": _share(outcomes.count(Outcome.TIMEOUT), len(outcomes)),
+        "unknown_labels": sum(label.hard is None for label in labels),
+        "hard_correct_share": _share(sum(label.hard == 1 for label in labels), len(labels)),
+        "tokens_per_label": cost.generated_tokens / max(1, len(labels)),
+        "cost": cost.to_dict(),
+        "by_position": _by_position(rows),
+        "grader": grader_version,
+        "versions": library_versions(),
+    }
+    truth = [row for row in rows if row.rollout.problem.subject == "arithmetic"]
+    return report | ({"truth": truth_report(truth)} if truth else {})
+
+
+def _share(count: int, total: int) -> float | None:
+    return count / total if total else None
+
+
+def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
+    """How values fall along the solution: one entry per step position."""
+    table = []
+    for position in range(max(len(row.labels) for row in rows)):
+        labels = [row.labels[position] for row in rows if position < len(row.labels)]
+        values = [label.soft for label in labels if label.soft is not None]
+        table.append(
+            {
+                "position": position,
+                "labels": len(labels),
+                "mean": _share(sum(values), len(values)) if values else None,
+                "all_wrong": _share(values.count(0.0), len(values)),
+                "mixed": _share(sum(0 < value < 1 for value in values), len(values)),
+                "all_right": _share(values.count(1.0), len(values)),
+            }
+        )
+    return table
+
+
+def truth_report(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
+    """Hard labels against the truth of the arithmetic world, with Wilson intervals; unknown labels are left out.
+
+    A step is truly right while every step so far is the one the problem asks for; "wrong" is the positive class.
+    """
+    pairs = [
+        (right, label.hard == 1)
+        for row in rows
+        for right, label in zip(step_truth(row.rollout.problem.problem, row.rollout.steps), row.labels, strict=True)
+        if label.hard is not None
+    ]
+    known = [row for row in rows if all(label.hard is not None for label in row.labels)]
+    found = [first_error(row.rollout.problem.problem, row.rollout.steps) == _first_wrong(row.labels) for row in known]
+    true_wrong = [said for right, said in pairs if not right]
+    said_wrong = [right for right, said in pairs if not said]
+    return {
+        "step_accuracy": _estimate(sum(right == said for right, said in pairs), len(pairs)),
+        "wrong_precision": _estimate(said_wrong.count(False), len(said_wrong)),
+        "wrong_recall": _estimate(true_wrong.count(False), len(true_wrong)),
+        "wrong_base_rate": _estimate(len(true_wrong), len(pairs)),
+        "first_error_accuracy": _estimate(sum(found), len(found)),
+    }
+
+
+def _first_wrong(labels: Sequence[StepLabel]) -> int:
+    return next((index for index, label in enumerate(labels) if label.hard == 0), -1)
+
+
+def _estimate(successes: int, n: int) -> dict[str, float] | None:
+    return vars(wilson(successes, n)).copy() if n else None
+
+
+def label_table(report: Mapping[str, Any]) -> str:
+    """The report's main lines, for the terminal."""
+    cost = report["cost"]
+    lines = [
+        f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {report['completions']:,} completions of "
+        f"{report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
+        f"{report['decided_by_rollout']:,} decided by the rollout)",
+        f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
+        f"cost: {report['tokens_per_label']:.1f} tokens per label, {cost['generated_tokens']:,} generated, "
+        f"{cost['prefilled_tokens']:,} prefilled, {cost['cached_tokens']:,} cached, {cost['flops']:.3g} FLOPs",
+    ]
+    for name in ("truncated_share", "unparsable_share", "timeout_share"):
+        if report[name]:
+            lines.append(f"{name.removesuffix('_share')} completions: {report[name]:.1%}, not counted as wrong")
+    for name, estimate in report.get("truth", {}).items():
+        if estimate:
+            interval = f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+            lines.append(f"  against the truth, {name.replace('_', ' ')}: {interval}")
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""The options that every stage that samples shares, and the generator and sampling parameters they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prm.errors import ConfigError
+from prm.generation.base import SamplingParams
+from prm.step_format import PromptFormat
+
+if TYPE_CHECKING:
+    from prm.generation.hf import HFGenerator
+
+
+@dataclass(kw_only=True)
+class SamplingOptions:
+    """A generator, how it is prompted and how it is sampled."""
+
+    model_name_or_path: str = field(default="", metadata={"help": "The generator: a directory or a model on the Hub"})
+    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy"})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampling; 1 keeps every token"})
+    max_new_tokens: int = field(default=512, metadata={"help": "Tokens after which a sample is cut off"})
+    stop: list[str] = field(default_factory=list, metadata={"help": "Texts that end a sample; they stay in it"})
+    prompt_template: str = field(default="{problem}\n", metadata={"help": "The prompt, with {problem} in it"})
+    chat: bool = field(default=False, metadata={"help": "Put the prompt into the tokenizer's chat template"})
+    system_prompt: str = field(default="", metadata={"help": "System turn of the chat; empty for none"})
+    seed: int = field(default=0, metadata={"help": "Another seed draws other samples"})
+    batch_tokens: int = field(default=131_072, metadata={"help": "Tokens the cache of one batch may hold"})
+    max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; by default CUDA where there is one"})
+    dtype: str | None = field(
+        default=None, metadata={"help": "auto, float32, bfloat16 or float16; by default float32 on a CPU, else auto"}
+    )
+
+    def sampling(self) -> SamplingParams:
+        """The sampling parameters.
+
+        Raises:
+            ConfigError: out of range.
+        """
+        return SamplingParams(self.temperature, self.top_p, self.max_new_tokens, tuple(self.stop))
+
+    def prompt(self) -> PromptFormat:
+        """The prompt's format.
+
+        Raises:
+            ConfigError: a template without `{problem}`, or a system prompt without a chat.
+        """
+        return PromptFormat(self.prompt_template, self.chat, self.system_prompt)
+
+    def load_generator(self) -> HFGenerator:
+        """Load the generator. The chat template is tried at once, so that a missing one is said before any work.
+
+        Raises:
+            ConfigError, MissingFileError, ModelError: see their messages.
+        """
+        from prm.generation.hf import HFGenerator
+
+        generator = HFGenerator.from_pretrained(
+            self.model_name_or_path,
+            self.prompt(),
+            device=self.device,
+            dtype=self.dtype,
+            batch_tokens=self.batch_tokens,
+            max_batch_rows=self.max_batch_rows or None,
+        )
+        generator.prompt_ids("1+1")
+        return generator
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is loaded.
+
+        Raises:
+            ConfigError: see its message.
+        """
+        self.sampling()
+        self.prompt()
+        if not self.model_name_or_path:
+            raise ConfigError("missing model_name_or_path: give the generator's directory or its name on the Hub")
+        if "" in self.stop:
+            raise ConfigError("a stop text is empty; it would end every sample at once")
+        if self.batch_tokens < 1 or self.max_batch_rows < 0:
+            raise ConfigError("batch_tokens must be positive and max_batch_rows must not be negative")

@@ -1,0 +1,224 @@
+"""`prm rollout`: problems to sampled, graded solutions.
+
+    prm rollout --dataset_name arithmetic --num_problems 100 --model_name_or_path runs/generator --output_dir runs/a
+
+writes `rollouts.jsonl`, `rollout_report.json` (what came out and what it cost) and `rollout_run.json` (what produced
+it). Samples are kept in `rollout_ledger.jsonl` as they are finished, so that a killed run goes on where it was.
+Sampling is `prm.generation`'s, splitting `prm.splitting`'s, grading `prm.grading`'s; the report is `data_gen.rollout_report`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.config import parse_config, run_main
+from prm.errors import ConfigError
+from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
+from prm.generation.checkpoint import model_name, model_revision
+from prm.generation.recorded import RecordedSample, read_recorded
+from prm.grading import Grader, MathGrader
+from prm.ledger import Ledger, generate_once, locked_output
+from prm.problems import Problem, load_problems
+from prm.progress import progress_bar
+from prm.rollouts import Rollout
+from prm.run_record import RunRecord
+from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
+
+from .grading import SampledText, grade_texts
+from .options import SamplingOptions
+from .rollout_report import rollout_report, rollout_table
+from .stage import StageOutput, config_settings, content_hash, file_hash
+
+if TYPE_CHECKING:
+    from prm.generation.hf import HFGenerator
+
+ARITHMETIC = "arithmetic"
+BACKENDS = ("transformers", "recorded")
+LEDGER_FILE = "rollout_ledger.jsonl"
+
+
+@dataclass(kw_only=True)
+class RolloutConfig(SamplingOptions):
+    """Options of `prm rollout`."""
+
+    output_dir: str = field(metadata={"help": "Directory of rollouts.jsonl"})
+    dataset_name: str = field(
+        metadata={"help": "Problems: a .jsonl, .json, .parquet or .csv file, a dataset on the Hub, or 'arithmetic'"}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a dataset on the Hub"})
+    dataset_split: str = field(default="train", metadata={"help": "Split of a dataset on the Hub, or of arithmetic"})
+    num_problems: int = field(default=0, metadata={"help": "Take the first so many problems; 0 takes all"})
+    min_operations: int = field(default=3, metadata={"help": "Arithmetic: shortest chain"})
+    max_operations: int = field(default=6, metadata={"help": "Arithmetic: longest chain"})
+    backend: str = field(
+        default="transformers", metadata={"help": "transformers samples; recorded imports solutions from dataset_name"}
+    )
+    recorded_keys: list[str] = field(
+        default_factory=list, metadata={"help": "Recorded: columns to import; by default every system's"}
+    )
+    n: int = field(default=1, metadata={"help": "Samples of each problem"})
+    splitter: str = field(
+        default=DEFAULT_SPLITTER,
+        metadata={"help": r"separator:<text> (\n stands for a line break), line, numbered, sentence or thought"},
+    )
+
+    def check(self) -> None:
+        find_splitter(self.splitter)
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"unknown backend {self.backend!r}; choose from {', '.join(BACKENDS)}")
+        if self.num_problems < 0 or self.n < 1:
+            raise ConfigError("num_problems must not be negative and n must be at least 1")
+        if self.backend == "recorded":
+            return
+        super().check()
+        if self.temperature == 0 and self.n > 1:
+            raise ConfigError(f"temperature 0 gives the same sample n={self.n} times; set n to 1 or raise temperature")
+        if self.dataset_name == ARITHMETIC and not self.num_problems:
+            raise ConfigError("the arithmetic world has no end of problems: set num_problems")
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """Where the rollouts are, and the report on them. `repeated` says that there was nothing to do."""
+
+    path: Path
+    report: dict[str, Any]
+    repeated: bool = False
+
+
+def run_rollout(config: RolloutConfig) -> RolloutSummary:
+    """Run the stage; a finished one with the same settings is left as it is.
+
+    Raises:
+        PrmError: bad input, see the messages.
+    """
+    config.check()
+    return _import_recorded(config) if config.backend == "recorded" else _sample(config)
+
+
+def _sample(config: RolloutConfig) -> RolloutSummary:
+    record = RunRecord(seed=config.seed)
+    problems = _problems(config)
+    settings = {
+        **config_settings(config),
+        "dataset_name": dataset_label(config.dataset_name),
+        "model_name_or_path": model_name(config.model_name_or_path),
+        "model_revision": model_revision(config.model_name_or_path),
+        "problems_hash": content_hash(problem.to_dict() for problem in problems),
+    }
+    output = _output(config, settings)
+    with Ledger(output.directory / LEDGER_FILE) as ledger, MathGrader() as grader:
+        if report := output.finished_report():
+            return RolloutSummary(output.data_path, report, repeated=True)
+        generator = config.load_generator()
+        rollouts = grade_rollouts(_sample_rollouts(config, problems, generator, ledger), grader)
+        report = rollout_report(rollouts, grader.version, _facts(generator), config.max_new_tokens)
+        run_facts = {"generation_seconds": round(ledger.seconds, 3)}
+        report = output.write((rollout.to_dict() for rollout in rollouts), report, record, run_facts)
+    return RolloutSummary(output.data_path, report)
+
+
+def _import_recorded(config: RolloutConfig) -> RolloutSummary:
+    record = RunRecord()
+    samples = read_recorded(config.dataset_name, config.splitter, keys=config.recorded_keys, limit=config.num_problems)
+    settings = {
+        **{key: getattr(config, key) for key in ("backend", "recorded_keys", "num_problems", "splitter")},
+        "dataset_name": dataset_label(config.dataset_name),
+        "dataset_hash": file_hash(config.dataset_name),
+    }
+    output = _output(config, settings)
+    with locked_output(output.directory / LEDGER_FILE), MathGrader() as grader:
+        if report := output.finished_report():
+            return RolloutSummary(output.data_path, report, repeated=True)
+        rollouts = grade_rollouts([sample.rollout for sample in samples], grader)
+        report = rollout_report(rollouts, grader.version, verdicts=_verdicts(samples))
+        report = output.write((rollout.to_dict() for rollout in rollouts), report, record, {})
+    return RolloutSummary(output.data_path, report)
+
+
+def dataset_label(dataset_name: str) -> str:
+    """A file's own name, wherever it lies, or the name of a dataset; the content is identified by its hash."""
+    return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name
+
+
+def _output(config: RolloutConfig, settings: dict[str, Any]) -> StageOutput:
+    return StageOutput(Path(config.output_dir), "rollouts.jsonl", "rollout_report.json", settings)
+
+
+def _problems(config: RolloutConfig) -> list[Problem]:
+    if config.dataset_name != ARITHMETIC:
+        return load_problems(
+            config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=config.num_problems
+        )
+    from prm.worlds.arithmetic import make_problems
+
+    return make_problems(
+        config.num_problems,
+        seed=config.seed,
+        split=config.dataset_split,
+        min_operations=config.min_operations,
+        max_operations=config.max_operations,
+    )
+
+
+def _sample_rollouts(
+    config: RolloutConfig, problems: Sequence[Problem], generator: HFGenerator, ledger: Ledger
+) -> list[Rollout]:
+    asked = [(problem, index) for problem in problems for index in range(config.n)]
+    requests = [
+        GenerationRequest(
+            tuple(generator.prompt_ids(problem.problem)), request_seed(problem.problem, "", index, config.seed)
+        )
+        for problem, index in asked
+    ]
+    with progress_bar("rollout", len(requests), "sample") as advance:
+        completions = generate_once(generator, requests, config.sampling(), ledger, advance)
+    return [
+        _rollout(problem, index, request.seed, completion, generator.name, config.splitter)
+        for (problem, index), request, completion in zip(asked, requests, completions, strict=True)
+    ]
+
+
+def _rollout(problem: Problem, index: int, seed: int, completion: Completion, source: str, splitter: str) -> Rollout:
+    split = split_steps(completion.text, splitter)
+    return Rollout(
+        problem=problem,
+        steps=split.steps,
+        gaps=split.gaps,
+        sample_index=index,
+        stop_reason=completion.stop_reason,
+        source=source,
+        seed=seed,
+        cost=completion.cost,
+    )
+
+
+def grade_rollouts(rollouts: Sequence[Rollout], grader: Grader) -> list[Rollout]:
+    """The rollouts with their answers and outcomes; truncated ones keep `None` (see `data_gen.grading`)."""
+    graded = grade_texts([SampledText(r.text, r.stop_reason, r.problem.answer) for r in rollouts], grader)
+    return [replace(r, pred=g.pred, outcome=g.outcome) for r, g in zip(rollouts, graded, strict=True)]
+
+
+def _verdicts(samples: Sequence[RecordedSample]) -> dict[str, bool]:
+    """The record's own verdicts by rollout key, where it has any."""
+    return {sample.rollout.key: sample.verdict for sample in samples if sample.verdict is not None}
+
+
+def _facts(generator: Generator) -> dict[str, Any]:
+    names = ("name", "revision", "num_parameters", "context_length")
+    return {name: getattr(generator, name) for name in names}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse, run, and print what came out."""
+    config = parse_config(RolloutConfig, arguments or [], prog="prm rollout")
+    summary = run_rollout(config)
+    print(rollout_table(summary.report))
+    print(f"{'already finished' if summary.repeated else 'written'}: {summary.path}")
+
+
+if __name__ == "__main__":
+    run_main(main)
