@@ -8,6 +8,7 @@ so that a failed push leaves the repository as it was. What the card says is dec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError, HubError
+from prm.scoring_spec import SPEC_FILE
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from prm.cards.facts import VerifierFacts
+    from prm.cards.results import Results
 
 CARD_FILE = "README.md"
-RESULTS_FILE = "results.json"
 PUBLISHED_RESULTS = "eval_results.json"
 TOKEN_SETTINGS = "https://huggingface.co/settings/tokens"
 
@@ -48,6 +50,9 @@ class PushConfig:
     base_model: str | None = field(
         default=None,
         metadata={"help": "Hub id of the base model; an adapter that names a local directory is published with it"},
+    )
+    verifier_name: str | None = field(
+        default=None, metadata={"help": "Its name in the eval run, where several have the same scoring spec"}
     )
     license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0"})
     example_problem: str | None = field(default=None, metadata={"help": "Problem of the usage snippet"})
@@ -77,20 +82,22 @@ def run_push(config: PushConfig) -> PushResult:
         DataError: a file of the directory or of the eval run that cannot be read.
         ConfigError: a repository name that the Hub would not take.
     """
-    from prm.cards.card import card_for, read_results
+    from prm.cards.card import card_for
     from prm.cards.facts import read_facts
+    from prm.cards.results import read_results
     from prm.cards.snippet import run_snippets
 
     _check_repo_id(config.repo_id)
     facts = read_facts(config.model)
     base_model = _base_model(config, facts)
-    results = read_results(config.eval_results) if config.eval_results else None
+    run = config.eval_results
+    results = read_results(run, facts.spec, config.verifier_name) if run is not None else None
     api = None if config.dry_run else _logged_in()
     repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
     problem, steps = _example(config, facts)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
     card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
-    payload = _payload(facts, card, base_model, config.eval_results)
+    payload = _payload(facts, card, base_model, results)
     if api is None:
         return PushResult(repo_id, tuple(sorted(payload)), card)
     return _upload(api, repo_id, payload, card, config)
@@ -156,20 +163,28 @@ def _example(config: PushConfig, facts: VerifierFacts) -> tuple[str, Sequence[st
     return "7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"]
 
 
-def _payload(facts: VerifierFacts, card: str, base_model: str, eval_results: str | None) -> dict[str, bytes | Path]:
-    """The files of the repository: names, and their bytes or where they lie."""
-    from prm.cards.facts import ADAPTER_CONFIG, read_json
+def _payload(facts: VerifierFacts, card: str, base_model: str, results: Results | None) -> dict[str, bytes | Path]:
+    """The files of the repository: names, and their bytes or where they lie. Files as they are, but for what names
+    this machine: an adapter's local base, and absolute paths in our own records."""
+    from prm.cards.facts import ADAPTER_CONFIG, METRICS_FILE, read_json
 
     payload: dict[str, bytes | Path] = {name: facts.directory / name for name in facts.files}
     if facts.is_adapter and facts.adapter_base != base_model:
-        import json
-
         adapter = {**read_json(facts.directory / ADAPTER_CONFIG), "base_model_name_or_path": base_model}
-        payload[ADAPTER_CONFIG] = json.dumps(adapter, indent=2).encode()
-    if eval_results:
-        payload[PUBLISHED_RESULTS] = Path(eval_results) / RESULTS_FILE
+        payload[ADAPTER_CONFIG] = _json_bytes(adapter)
+    if facts.metrics:
+        payload[METRICS_FILE] = _json_bytes(facts.metrics)
+    payload[SPEC_FILE] = _json_bytes(facts.spec.to_dict())
+    if results is not None:
+        payload[PUBLISHED_RESULTS] = _json_bytes(results.content)
     payload[CARD_FILE] = card.encode()
     return payload
+
+
+def _json_bytes(value: dict[str, Any]) -> bytes:
+    from prm.cards.facts import without_local_paths
+
+    return (json.dumps(without_local_paths(value), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _upload(api: HfApi, repo_id: str, payload: dict[str, bytes | Path], card: str, config: PushConfig) -> PushResult:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from prm.cards.facts import VerifierFacts, read_json
+from prm.cards.facts import VerifierFacts, without_local_paths
+from prm.cards.results import Results, describe_run, result_tables, verdict
 from prm.cards.snippet import Snippet
 from prm.cards.tables import cell, tables_of
 from prm.cards.templates import render
-from prm.errors import MissingFileError
 
 PIPELINE_TAGS = {
     "token_classification": "token-classification",
@@ -21,19 +20,6 @@ PIPELINE_TAGS = {
 PACKAGES = ("prm-toolkit", "transformers", "torch", "peft", "huggingface_hub")
 
 
-def read_results(directory: str | Path) -> dict[str, Any]:
-    """The `results.json` of a `prm eval` run.
-
-    Raises:
-        MissingFileError: the run has none.
-        DataError: it is no JSON object.
-    """
-    path = Path(directory) / "results.json"
-    if not path.is_file():
-        raise MissingFileError("no such file", path=path, remedy="Give the output_dir of a finished `prm eval`")
-    return read_json(path)
-
-
 def card_for(
     facts: VerifierFacts,
     repo_id: str,
@@ -41,7 +27,7 @@ def card_for(
     *,
     base_model: str = "",
     license: str | None = None,
-    results: dict[str, Any] | None = None,
+    results: Results | None = None,
 ) -> str:
     """The card of one verifier, as the text of its README.md.
 
@@ -64,8 +50,11 @@ def card_for(
             "identity": _identity(facts, base_model),
             "snippets": snippets,
             "scoring": [(label, cell(value)) for label, value in _scoring(facts)],
-            "training": tables_of(facts.metrics),
-            "results": tables_of(results or {}),
+            "training": tables_of(without_local_paths(facts.metrics)),
+            "run": describe_run(results) if results else "",
+            "verdict": verdict(results) if results else "",
+            "results": result_tables(results) if results else [],
+            "notes": results.content.get("notes") or [] if results else [],
             "limits": _limits(facts, measured=results is not None),
             "versions": _versions(),
         },

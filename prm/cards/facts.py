@@ -122,6 +122,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def without_local_paths(value: Any) -> Any:
+    """A JSON value in which absolute paths of this machine are cut to their last part, for nobody else has them."""
+    if isinstance(value, dict):
+        return {key: without_local_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_local_paths(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    name, equals, path = value.rpartition("=")  # as in `prm=/home/me/runs/prm`
+    if path.startswith("/") and len(path) < 4096 and Path(path).exists():
+        return f"{name}{equals}{Path(path).name}"
+    return value
+
+
 def count_parameters(path: Path) -> int:
     """Parameters in a safetensors file, from its header alone.
 

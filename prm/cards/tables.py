@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 
@@ -17,15 +16,13 @@ class Table:
 
 
 def number(value: Any) -> str:
-    """A value as a card shows it: four significant digits, and of an absolute path only its name."""
+    """A value as a card shows it: four significant digits, thousands marked."""
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, str) and value.startswith("/"):
-        return PurePosixPath(value).name
     if isinstance(value, list | tuple):
         return ", ".join(number(item) for item in value)
     return str(value)
@@ -60,13 +57,7 @@ def show(value: Any) -> str:
     """A value, with its 95% interval where it carries one."""
     if not isinstance(value, Mapping):
         return number(value)
-    low, high = bounds(value)
-    return f"{number(value['value'])} [{number(low)}, {number(high)}]"
-
-
-def bounds(estimate: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The ends of an estimate's interval."""
-    return estimate.get("low"), estimate.get("high")
+    return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
 
 
 def words(key: str) -> str:
@@ -75,7 +66,7 @@ def words(key: str) -> str:
 
 
 def _is_estimate(value: Any) -> bool:
-    return isinstance(value, Mapping) and {"value", "low", "high"} <= set(value)
+    return isinstance(value, Mapping) and {"mean", "low", "high"} <= set(value)
 
 
 def _is_plain(value: Any) -> bool:

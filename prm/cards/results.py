@@ -1,0 +1,146 @@
+"""What a `prm eval` run measured of one verifier, as tables: accuracy, gain over the baseline and cost.
+
+Read from the run's `results.json`. Nothing is computed anew; lines of other verifiers are left out, controls are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.cards.facts import read_json
+from prm.cards.tables import Table, markdown_table, number, words
+from prm.errors import DataError, HubError, MissingFileError
+from prm.scoring_spec import ScoringSpec
+
+RESULTS_FILE = "results.json"
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of a `results.json`, and the name under which it knows the verifier."""
+
+    content: dict[str, Any]
+    verifier: str
+
+
+def read_results(directory: str | Path, spec: ScoringSpec, name: str | None = None) -> Results:
+    """Read an eval run and find the verifier in it: by name, else by its scoring spec.
+
+    Raises:
+        MissingFileError: the run has no `results.json`.
+        DataError: it is not one that this program reads.
+        HubError: the run did not measure this verifier, or it cannot be told which of several it is.
+    """
+    path = Path(directory) / RESULTS_FILE
+    if not path.is_file():
+        raise MissingFileError("no such file", path=path, remedy="Give the output_dir of a finished `prm eval`")
+    content = read_json(path)
+    if content.get("version") != RESULTS_VERSION or not {"methods", "verifiers", "n"} <= set(content):
+        raise DataError("not the results of this version's `prm eval`", path=path, remedy="Run `prm eval` again")
+    measured: dict[str, Any] = content["verifiers"]
+    same = [key for key, facts in measured.items() if facts.get("spec") == json.loads(json.dumps(spec.to_dict()))]
+    if name is not None and name not in measured:
+        raise HubError(f"{path}: no verifier is called {name!r} in it; it has {', '.join(measured) or 'none'}")
+    if name is not None and name not in same:
+        raise HubError(f"{path}: the verifier {name!r} in it has another scoring spec than this directory")
+    if name is None and len(same) != 1:
+        which = f"several of its verifiers ({', '.join(same)}) have" if same else "none of its verifiers has"
+        raise HubError(
+            f"{path}: {which} this directory's scoring spec; "
+            + ("say which one it is with verifier_name" if same else "evaluate this verifier with `prm eval`")
+        )
+    return Results(content, name or same[0])
+
+
+def describe_run(results: Results) -> str:
+    """One sentence: on what, with what, and how the intervals were made."""
+    run = results.content
+    generator = run.get("generator")
+    sampled = f", sampled from `{generator['name']}`" if generator else ", recorded"
+    return (
+        f"{run['num_problems']:,} problems of `{run['dataset']}`, {run['n']} solutions for each{sampled}. "
+        "Brackets are 95% intervals, bootstrapped over problems; gains are paired by problem; costs are per problem."
+    )
+
+
+def verdict(results: Results) -> str:
+    """Whether the best method with this verifier beats the baseline, in one sentence; empty without such a line."""
+    run = results.content
+    lines = [
+        line
+        for line in run["methods"]
+        if line["verifier"] == results.verifier and line["n"] == run["n"] and line["gain"]
+    ]
+    if not lines:
+        return ""
+    best = max(lines, key=lambda line: line["gain"]["mean"])
+    gain = best["gain"]
+    clear = "clear of zero" if gain["low"] > 0 or gain["high"] < 0 else "not clear of zero"
+    return (
+        f"Best of its methods: {words(best['method'])}, {estimate(gain, signed=True)} over {words(run['baseline'])} "
+        f"({clear}; choosing the best of {len(lines)} on the same problems flatters it)."
+    )
+
+
+def result_tables(results: Results) -> list[Table]:
+    """Accuracy, gain and cost; the verifier's own quality; and its lead over the controls."""
+    run = results.content
+    tables = [Table("Accuracy, gain and cost", _methods(results))]
+    quality = _quality(run["verifiers"][results.verifier].get("quality") or {})
+    if quality:
+        tables.append(Table("Telling right from wrong", markdown_table(["", ""], quality)))
+    controls = [
+        [words(row["method"]), words(row["control"]), estimate(row["difference"], signed=True)]
+        for row in run.get("controls") or []
+        if f"/{results.verifier}@" in row["method"]
+    ]
+    if controls:
+        tables.append(Table("Against controls", markdown_table(["method", "control", "difference"], controls)))
+    return tables
+
+
+def estimate(value: Mapping[str, Any], *, signed: bool = False) -> str:
+    """A mean with its interval, three decimals each."""
+    form = "+.3f" if signed else ".3f"
+    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+
+def _methods(results: Results) -> str:
+    run = results.content
+    rows = []
+    for line in run["methods"]:
+        shown = line["verifier"] in (None, results.verifier) or line.get("control")
+        if not shown or line["n"] not in (1, run["n"]) or (line["n"] == 1 != run["n"] and line["method"] != "greedy"):
+            continue
+        cost = line["cost"]
+        rows.append(
+            [
+                words(line["method"]) + (" (oracle)" if line.get("oracle") else ""),
+                "control: " + line["verifier"] if line.get("control") else "this one" if line["verifier"] else "none",
+                str(line["n"]),
+                estimate(line["accuracy"]),
+                estimate(line["gain"], signed=True) if line["gain"] else "",
+                number(round(cost["generated_tokens"])),
+                number(round(cost["verifier_tokens"])),
+                f"{cost['flops']:.2e}",
+            ]
+        )
+    header = ["method", "verifier", "n", "accuracy", f"gain over {words(run['baseline'])}"]
+    return markdown_table([*header, "generated tokens", "verifier tokens", "FLOPs"], rows)
+
+
+def _quality(quality: Mapping[str, Any]) -> list[list[str]]:
+    names = {
+        "solution_auroc_within": "AUROC of solutions within a problem (chance: 0.5)",
+        "solution_auroc": "AUROC of solutions, all problems together",
+        "step_auroc_within": "AUROC of steps within a problem, against the truth",
+        "step_auroc": "AUROC of steps, all problems together",
+    }
+    rows = [[text, estimate(quality[key])] for key, text in names.items() if quality.get(key)]
+    first_error = quality.get("first_error") or {}
+    return rows + [[f"First wrong step: {words(key)}", number(value)] for key, value in first_error.items()]
