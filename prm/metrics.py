@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.errors import ConfigError
+from prm.stats import ranking
+from prm.stats.intervals import bootstrap_mean, bootstrap_statistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,8 +72,7 @@ def verifier_metrics(
     """
     import numpy as np
 
-    margins_NS, targets_NS = margins_NS.astype(np.float64), targets_NS.astype(np.float64)
-    scores_NS = 1 / (1 + np.exp(-np.clip(margins_NS, -700, 700)))
+    scores_NS = _sigmoid(margins_NS)
     known_NS = hard_NS >= 0
     if not known_NS.any():
         return {}
@@ -88,6 +90,55 @@ def verifier_metrics(
     return {name: float(value) for name, value in result.items() if not math.isnan(value)}
 
 
+def metric_intervals(
+    margins_NS: np.ndarray,
+    targets_NS: np.ndarray,
+    hard_NS: np.ndarray,
+    groups_N: np.ndarray,
+    *,
+    kind: Literal["prm", "orm"],
+    threshold: float = 0.5,
+    resamples: int = 500,
+) -> dict[str, dict[str, float]]:
+    """The metrics of `verifier_metrics` with 95% bootstrap intervals over problems, for a report or a card.
+
+    Returns:
+        For each metric that is defined `{"value", "low", "high", "n"}`, `n` being the number of problems.
+    """
+    point = verifier_metrics(margins_NS, targets_NS, hard_NS, groups_N, kind=kind, threshold=threshold)
+    scores_NS, known_NS = _sigmoid(margins_NS), hard_NS >= 0
+    agrees_NS = (scores_NS >= threshold) == (hard_NS == 1)
+
+    def steps(rows: Any) -> tuple[Any, Any]:
+        known = known_NS[rows]
+        return scores_NS[rows][known], hard_NS[rows][known].astype(int)
+
+    def first_error(rows: Any) -> float:
+        return ranking.first_error_f1(*first_errors(scores_NS[rows], hard_NS[rows], threshold)).f1
+
+    statistics: dict[str, Callable[[Any], float]] = {
+        "loss": lambda rows: _loss(margins_NS[rows], targets_NS[rows]),
+        "step_accuracy": lambda rows: float(agrees_NS[rows][known_NS[rows]].mean()),
+        "accuracy": lambda rows: float(agrees_NS[rows][known_NS[rows]].mean()),
+        "auroc": lambda rows: ranking.auroc(*steps(rows)),
+        "first_error_f1": first_error,
+    }
+    bars = {
+        name: bootstrap_statistic(statistic, len(groups_N), clusters=groups_N, resamples=resamples)
+        for name, statistic in statistics.items()
+        if name in point
+    }
+    if "auroc_within" in point:
+        groups = groups_N[:, None].repeat(hard_NS.shape[1], axis=1)[known_NS]
+        per_problem = ranking.aurocs_per_group(scores_NS[known_NS], hard_NS[known_NS].astype(int), groups)
+        bars["auroc_within"] = bootstrap_mean(per_problem)
+    return {
+        name: {"value": point[name], "low": bar.low, "high": bar.high, "n": bar.n}
+        for name, bar in bars.items()
+        if not math.isnan(bar.low)
+    }
+
+
 def first_errors(scores_NS: np.ndarray, hard_NS: np.ndarray, threshold: float) -> tuple[list[int], list[int]]:
     """Predicted and true first errors (-1 for none) of the solutions whose labels say where the first error is: with
     no unknown step before it, or at all where there is no error."""
@@ -102,10 +153,17 @@ def first_errors(scores_NS: np.ndarray, hard_NS: np.ndarray, threshold: float) -
     return predicted, true
 
 
+def _sigmoid(margins_NS: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    scores: np.ndarray = 1 / (1 + np.exp(-np.clip(margins_NS.astype(np.float64), -700, 700)))
+    return scores
+
+
 def _loss(margins_NS: np.ndarray, targets_NS: np.ndarray) -> float:
     """Mean cross-entropy in nats over all known targets (`prm.objectives`)."""
     import numpy as np
 
     known = targets_NS >= 0
-    margins, targets = margins_NS[known], targets_NS[known]
+    margins, targets = margins_NS[known].astype(np.float64), targets_NS[known].astype(np.float64)
     return float((np.logaddexp(0, margins) - targets * margins).mean()) if known.any() else math.nan

@@ -17,13 +17,13 @@ line is `prm.train`'s.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import get_model_param_count
 
-from prm.aggregation import Aggregation
 from prm.batching import EncodedDataset, GlobalBatchSampler, SamplingStrategy, StepCollator, encode_rows
 from prm.errors import ConfigError
 from prm.heads import (
@@ -37,73 +37,12 @@ from prm.heads import (
 )
 from prm.objectives import count_units, solution_margins, step_margins, summed_loss
 from prm.scoring_spec import ScoringSpec
-from prm.step_format import PromptFormat, StepFormat, encode_plain
-from prm.training_rows import Kind, LabelView, StepRow, rows_from_columns
+from prm.step_format import encode_plain
+from prm.training_rows import StepRow, rows_from_columns
+from prm.verifier_config import VerifierConfig
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass
-class VerifierConfig(TrainingArguments):
-    """transformers' training arguments, and what a verifier needs besides. Defaults that differ from transformers'
-    are those under which the losses are exact, little is padded and a killed run loses at most a fifth."""
-
-    kind: Kind = field(default="prm", metadata={"help": "prm scores every step, orm the finished solution"})
-    label_view: LabelView = field(
-        default="hard",
-        metadata={"help": "hard: 1 if any completion of the prefix was right; soft: the share of right ones"},
-    )
-    prompt_template: str = field(
-        default="{problem}\n",
-        metadata={"help": "Text before the first step, or the user's turn, with {problem} in it"},
-    )
-    chat: bool = field(default=False, metadata={"help": "Render the prompt with the tokenizer's chat template"})
-    system_prompt: str = field(default="", metadata={"help": "System turn, with chat only"})
-    step_separator: str = field(
-        default="\n", metadata={"help": "Text after every step; its last token carries the step's score"}
-    )
-    aggregation: Aggregation = field(default="last", metadata={"help": "Default fold of step scores into one"})
-    threshold: float = field(default=0.5, metadata={"help": "A step counts as correct from this score up"})
-    max_length: int = field(
-        default=2048, metadata={"help": "Longest encoding in tokens; whole steps beyond it are dropped and counted"}
-    )
-    head_init_tokens: list[str] | None = field(
-        default=None,
-        metadata={"help": "Two tokens, bad and good, whose language-model head rows the new head starts from"},
-    )
-    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate"})
-    train_sampling_strategy: str = field(
-        default="group_by_length",
-        metadata={"help": "Order of rows", "choices": ["random", "sequential", "group_by_length"]},
-    )
-    logging_steps: float = field(default=0.05, metadata={"help": "Log every so many steps; below 1, a share of all"})
-    save_steps: float = field(default=0.2, metadata={"help": "Save every so many steps; below 1, a share of all"})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep"})
-    logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Hide losses that are not numbers; off, so that they are seen"}
-    )
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Not used: rows are encoded before training, and keep what the loss needs"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.use_cpu:
-            self.dataloader_pin_memory = False
-        if self.label_smoothing_factor:
-            raise ConfigError("label_smoothing_factor is not part of this loss; use label_view: soft")
-        if self.train_sampling_strategy not in {"random", "sequential", "group_by_length"}:
-            raise ConfigError(
-                f"train_sampling_strategy must be random, sequential or group_by_length, "
-                f"not {self.train_sampling_strategy!r}"
-            )
-
-    @property
-    def step_format(self) -> StepFormat:
-        """How problems and steps are encoded."""
-        prompt = PromptFormat(template=self.prompt_template, chat=self.chat, system=self.system_prompt)
-        return StepFormat(prompt=prompt, step_separator=self.step_separator)
 
 
 class VerifierTrainer(Trainer):
@@ -166,7 +105,17 @@ class VerifierTrainer(Trainer):
             compute_metrics=compute_metrics or self._metrics,
             **others,
         )
-        self._parameters = sum(p.numel() for p in model.parameters())
+        self.add_callback(LogAtSaves())
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """All parameters, adapter and head included."""
+        return int(get_model_param_count(self.model))
+
+    @cached_property
+    def num_trainable_parameters(self) -> int:
+        """Parameters that are trained."""
+        return int(get_model_param_count(self.model, trainable_only=True))
 
     def encode(self, rows: Sequence[StepRow]) -> EncodedDataset:
         """Token ids, score positions and targets of rows, once and for all epochs."""
@@ -228,7 +177,7 @@ class VerifierTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; transformers counts all parameters again at every step."""
-        return 6 * int(inputs["input_ids"].numel()) * self._parameters
+        return 6 * int(inputs["input_ids"].numel()) * self.num_parameters
 
     # Batches
 
@@ -290,10 +239,48 @@ class VerifierTrainer(Trainer):
             threshold=self._config.threshold,
         )
 
+    def final_evaluation(self) -> dict[str, dict[str, float]]:
+        """Metrics on the evaluation set with 95% intervals over problems; empty without one.
+
+        Each is `{"value": ..., "low": ..., "high": ..., "n": problems}`.
+        """
+        from prm.metrics import metric_intervals
+
+        if self.eval_dataset is None:
+            return {}
+        evaluated: Any = self.eval_dataset
+        found: Any = self.predict(evaluated, metric_key_prefix="eval")
+        targets_NS, hard_NS, groups_N1 = found.label_ids
+        return metric_intervals(
+            found.predictions,
+            targets_NS,
+            hard_NS,
+            groups_N1[:, 0],
+            kind=self._config.kind,
+            threshold=self._config.threshold,
+        )
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The last thing before the trainer's state is written: once that file is there, every process is done."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict=state_dict)
         if self.args.should_save:
             self.scoring_spec().save(output_dir or str(self.args.output_dir))
+
+
+class LogAtSaves(TrainerCallback):
+    """Log the loss wherever a checkpoint is saved, so that the means which a resumed run logs are over the same steps
+    as those of an uninterrupted one."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> TrainerControl:
+        if control.should_save:
+            control.should_log = True
+        return control
 
 
 def _as_rows(dataset: Any, args: VerifierConfig, name: str) -> list[StepRow]:

@@ -1,0 +1,288 @@
+"""`prm train`: from step labels or graded rollouts to a verifier.
+
+    prm train --config recipes/qwen2.5-math-prm-lora/train.yaml --learning_rate 5e-5
+    accelerate launch --config_file recipes/accelerate/zero3.yaml -m prm.train --config train.yaml
+
+Both run the same program; the first also takes accelerate's own arguments (`--num_processes`, `--accelerate_config
+zero2`, ...) and then launches the second. A killed run goes on from its last checkpoint when the command is given
+again, and a finished one does nothing.
+
+What a run leaves in `output_dir`: the model or adapter with its tokenizer and `scoring_spec.json`, and
+`train_metrics.json` with the counts, settings and results that a model card needs. Rows are read by
+`prm.training_rows`, the loop is `prm.trainer`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from trl import ModelConfig
+
+from prm.config import parse_config, run_main
+from prm.errors import ConfigError
+from prm.heads import build_model, load_tokenizer
+from prm.jsonl import write_json
+from prm.progress import progress_bar
+from prm.train_launch import launch, split_launch_arguments
+from prm.train_report import summary, training_metrics
+from prm.train_run import (
+    METRICS_FILE,
+    check_directory,
+    claim_directory,
+    finished_metrics,
+    last_checkpoint,
+    run_settings,
+)
+from prm.trainer import VerifierTrainer
+from prm.training_rows import LoadedRows, StepRow, load_rows, shuffle_labels, split_by_group
+from prm.verifier_config import VerifierConfig
+
+MERGED = "merged"
+
+
+@dataclass
+class TrainScriptArguments:
+    """What to train on, and what to leave behind."""
+
+    dataset_name: str = field(
+        metadata={"help": "labels.jsonl, rollouts.jsonl (ORM), or TRL's stepwise rows: a file or a dataset of the Hub"}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset"})
+    dataset_train_split: str = field(default="train", metadata={"help": "Split of a Hub dataset to train on"})
+    eval_dataset_name: str | None = field(
+        default=None, metadata={"help": "Rows to evaluate on, in any of the same formats; or give eval_fraction"}
+    )
+    dataset_test_split: str = field(default="test", metadata={"help": "Split of a Hub eval_dataset_name"})
+    eval_fraction: float = field(
+        default=0.0, metadata={"help": "Share of the problems to hold out for evaluation, with all of their rows"}
+    )
+    shuffle_labels: bool = field(
+        default=False, metadata={"help": "Control: permute the training labels over all steps, with the run's seed"}
+    )
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "LoRA: also write the merged plain checkpoint to output_dir/merged"}
+    )
+
+
+@dataclass
+class VerifierModelConfig(ModelConfig):
+    """TRL's model arguments; the task type and the head of a LoRA follow `kind`."""
+
+    lora_dropout: float = field(
+        default=0.0, metadata={"help": "LoRA dropout; at 0 the loss does not depend on how a batch is split"}
+    )
+    lora_target_modules: list[str] | None = field(
+        default_factory=lambda: ["all-linear"], metadata={"help": "LoRA target modules; the head is never among them"}
+    )
+    lora_task_type: str = field(default="CAUSAL_LM", metadata={"help": "Not used: it follows kind"})
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `run_train` did: where the verifier is, the content of `train_metrics.json`, and whether it was finished
+    before."""
+
+    output_dir: Path
+    metrics: dict[str, Any]
+    already_finished: bool = False
+
+
+def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config: VerifierModelConfig) -> TrainResult:
+    """Train a verifier, or go on with one, or find it finished.
+
+    Raises:
+        ConfigError, DataError, ModelError, FormatError: see their messages; nothing has been trained then.
+    """
+    directory = _check(config, model_config)
+    loaded, train_rows, eval_rows = _load(script, config)
+    settings = run_settings(config, model_config, _data_settings(script, loaded, eval_rows))
+    check_directory(directory, settings)
+    if (metrics := finished_metrics(directory)) is not None:
+        return TrainResult(directory, metrics, already_finished=True)
+    trainer = _build_trainer(config, model_config, train_rows, eval_rows)
+    if config.should_save:
+        claim_directory(directory, settings)
+    checkpoint = config.resume_from_checkpoint or last_checkpoint(directory)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    evaluation = trainer.final_evaluation()
+    trainer.save_model()
+    trainer.save_state()
+    trainer.accelerator.wait_for_everyone()
+    metrics = training_metrics(script, config, loaded, trainer, evaluation, settings, seconds)
+    if config.should_save:
+        if script.merge_adapter and model_config.use_peft:
+            write_merged(directory, config, model_config)
+            write_json(directory / MERGED / METRICS_FILE, metrics)
+        write_json(directory / METRICS_FILE, metrics)
+    trainer.accelerator.wait_for_everyone()
+    return TrainResult(directory, metrics)
+
+
+def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
+    if not config.output_dir:
+        raise ConfigError("missing output_dir: say where the verifier goes")
+    if not model_config.model_name_or_path:
+        raise ConfigError("missing model_name_or_path: name the checkpoint to start from")
+    if model_config.load_in_4bit or model_config.load_in_8bit:
+        raise ConfigError("a quantised base is not supported: set load_in_4bit and load_in_8bit to false")
+    return Path(config.output_dir)
+
+
+def _load(
+    script: TrainScriptArguments, config: VerifierConfig
+) -> tuple[LoadedRows, Sequence[StepRow], Sequence[StepRow]]:
+    if script.eval_dataset_name and script.eval_fraction:
+        raise ConfigError("give eval_dataset_name or eval_fraction, not both")
+    view: dict[str, Any] = {"kind": config.kind, "label_view": config.label_view, "config": script.dataset_config}
+    loaded = load_rows(script.dataset_name, split=script.dataset_train_split, **view)
+    train_rows, eval_rows = split_by_group(loaded.rows, script.eval_fraction, config.seed)
+    if script.eval_dataset_name:
+        eval_rows = load_rows(script.eval_dataset_name, split=script.dataset_test_split, **view).rows
+    if config.eval_strategy != "no" and not eval_rows:
+        raise ConfigError("eval_strategy needs rows to evaluate on: set eval_fraction or eval_dataset_name")
+    return loaded, shuffle_labels(train_rows, config.seed) if script.shuffle_labels else train_rows, eval_rows
+
+
+def _data_settings(script: TrainScriptArguments, loaded: LoadedRows, eval_rows: Sequence[StepRow]) -> dict[str, Any]:
+    return {
+        "data_digest": loaded.digest,
+        "eval_digest": LoadedRows(tuple(eval_rows)).digest,
+        "eval_fraction": script.eval_fraction,
+        "shuffle_labels": script.shuffle_labels,
+        "merge_adapter": script.merge_adapter,
+    }
+
+
+def _build_trainer(
+    config: VerifierConfig,
+    model_config: VerifierModelConfig,
+    train_rows: Sequence[StepRow],
+    eval_rows: Sequence[StepRow],
+) -> VerifierTrainer:
+    from transformers import PrinterCallback, ProgressCallback
+
+    set_seed(config.seed)  # the head is drawn when the model is built
+    name = str(model_config.model_name_or_path)
+    tokenizer = load_tokenizer(name, revision=model_config.model_revision)
+    trainer = VerifierTrainer(
+        model=build_model(
+            name,
+            config.kind,
+            tokenizer,
+            head_init_tokens=config.head_init_tokens,
+            revision=model_config.model_revision,
+            dtype=model_config.dtype or "float32",
+            attn_implementation=model_config.attn_implementation,
+        ),
+        args=config,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows or None,
+        processing_class=tokenizer,
+        peft_config=lora_config(model_config),
+        base_model=name,
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if not config.disable_tqdm:
+        trainer.add_callback(BarCallback())
+    return trainer
+
+
+def lora_config(model_config: VerifierModelConfig) -> Any:
+    """PEFT's configuration of the LoRA that was asked for, or `None`."""
+    from trl import get_peft_config
+
+    return get_peft_config(model_config)
+
+
+class BarCallback(TrainerCallback):
+    """One progress bar over the optimiser steps, and a line for each log above it."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._advance: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        if state.is_local_process_zero:
+            self._advance = self._stack.enter_context(progress_bar("train", state.max_steps, "step"))
+            self._advance(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        if self._advance:
+            self._advance(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
+        from tqdm import tqdm
+
+        shown = {k: v for k, v in (logs or {}).items() if isinstance(v, float) and not k.endswith("_per_second")}
+        if self._advance and shown:
+            line = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if name != "total_flos")
+            tqdm.write(f"step {state.global_step}  {line}", file=sys.stderr)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        self._stack.close()
+        self._advance = None
+
+
+def write_merged(directory: Path, config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
+    """Merge a saved adapter into its base and write a plain checkpoint with tokenizer and scoring spec.
+
+    The saved files are read back, so that the merged model is of what was saved, whatever ZeRO stage trained it.
+    """
+    from peft import PeftModel
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    from prm.scoring_spec import ScoringSpec
+
+    unset_hf_deepspeed_config()
+    name = str(model_config.model_name_or_path)
+    tokenizer = load_tokenizer(str(directory))
+    base = build_model(
+        name, config.kind, tokenizer, revision=model_config.model_revision, dtype=model_config.dtype or "float32"
+    )
+    merged: Any = PeftModel.from_pretrained(base, str(directory)).merge_and_unload()
+    merged.save_pretrained(directory / MERGED)
+    tokenizer.save_pretrained(directory / MERGED)
+    ScoringSpec.load(directory).save(directory / MERGED)
+    return directory / MERGED
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `prm train` and of `python -m prm.train`."""
+    classes = [TrainScriptArguments, VerifierConfig, VerifierModelConfig]
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    known = {"config", "help"} | {item.name for cls in classes for item in fields(cls) if item.init}
+    launch_arguments, script_arguments = split_launch_arguments(arguments, known | {f"no_{name}" for name in known})
+    if launch_arguments:
+        launch(launch_arguments, script_arguments)
+        return
+    script, config, model_config = parse_config(classes, script_arguments, prog="prm train")
+    result = run_train(script, config, model_config)
+    if config.process_index == 0:
+        print(summary(result.output_dir, result.metrics, already_finished=result.already_finished))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,98 @@
+"""What a training run says of itself: the content of `train_metrics.json`, and the lines at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm import __version__
+
+if TYPE_CHECKING:
+    from prm.train import TrainScriptArguments
+    from prm.trainer import VerifierTrainer
+    from prm.training_rows import LoadedRows
+    from prm.verifier_config import VerifierConfig
+
+
+_NOT_SHOWN = set(
+    [
+        "data_digest",
+        "eval_digest",
+        "load_in_8bit",
+        "load_in_4bit",
+        "bnb_4bit_quant_type",
+        "use_bnb_nested_quant",
+        "lora_task_type",
+    ]
+)
+
+
+def training_metrics(
+    script: TrainScriptArguments,
+    config: VerifierConfig,
+    loaded: LoadedRows,
+    trainer: VerifierTrainer,
+    evaluation: dict[str, Any],
+    settings: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit."""
+    train: Any = trainer.train_dataset
+    evaluated: Any = trainer.eval_dataset
+    losses = [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
+    model: Any = trainer.model
+    return {
+        "prm_version": __version__,
+        "kind": config.kind,
+        "label_view": config.label_view,
+        "label_source": trainer.label_source,
+        "base_model": trainer.base_model,
+        "data": {
+            "dataset_name": script.dataset_name,
+            "digest": loaded.digest,
+            "shuffled_labels": script.shuffle_labels,
+            "dropped_rows": dict(loaded.dropped),
+            "train": train.counts.to_dict(),
+            "eval": evaluated.counts.to_dict() if evaluated is not None else {},
+        },
+        "hyperparameters": {
+            name: value
+            for name, value in settings.items()
+            if value not in (None, "", {}) and name not in _NOT_SHOWN and (settings["use_peft"] or "lora" not in name)
+        },
+        "parameters": {
+            "total": trainer.num_parameters,
+            "trainable": trainer.num_trainable_parameters,
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        },
+        "training": {
+            "steps": trainer.state.global_step,
+            "epochs": trainer.state.epoch,
+            "final_loss": losses[-1]["loss"] if losses else None,
+            "seconds": round(seconds, 1),
+            "processes": config.world_size,
+            "loss_history": losses,
+        },
+        "eval": evaluation,
+    }
+
+
+def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool = False) -> str:
+    """What to tell the user at the end."""
+    lines = [f"{'already finished: ' if already_finished else ''}verifier in {directory}"]
+    data, training = metrics["data"], metrics["training"]
+    counts = data["train"]
+    lines.append(
+        f"trained on {counts['rows']} rows of {counts['groups']} problems ({counts['labels']} labels, "
+        f"{counts['tokens']} tokens), {training['steps']} steps in {training['seconds']} s"
+    )
+    if counts["truncated_rows"]:
+        lines.append(
+            f"{counts['truncated_rows']} rows were longer than max_length and lost {counts['dropped_steps']} steps "
+            f"with {counts['dropped_labels']} labels"
+        )
+    if data["dropped_rows"]:
+        lines.append("not trained on: " + ", ".join(f"{n} {why}" for why, n in data["dropped_rows"].items()))
+    for name, found in metrics["eval"].items():
+        lines.append(f"{name.replace('_', ' '):>24}  {found['value']:.4f}  [{found['low']:.4f}, {found['high']:.4f}]")
+    return "\n".join(lines)

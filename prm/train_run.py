@@ -1,0 +1,88 @@
+"""What makes one training run different from another, and where it stands.
+
+A run is identified by the settings that decide its result. They are written into its directory when it starts
+(`train_run.json`), so that the same command goes on after a kill and does nothing once finished, and another command
+never mixes with what is there. What was measured goes into `train_metrics.json`, the last file of a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from prm.errors import ConfigError
+from prm.jsonl import write_json
+
+RUN_FILE = "train_run.json"
+METRICS_FILE = "train_metrics.json"
+
+# The training arguments that decide the result; all others (logging, saving, devices) may change between two starts.
+DECISIVE = """
+    kind label_view prompt_template chat system_prompt step_separator aggregation threshold max_length head_init_tokens
+    learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1
+    adam_beta2 adam_epsilon max_grad_norm num_train_epochs max_steps seed data_seed train_sampling_strategy bf16 fp16
+    neftune_noise_alpha
+""".split()  # noqa: SIM905
+
+
+def run_settings(config: Any, model_config: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """The settings that identify a run, as JSON values.
+
+    Args:
+        config: a `VerifierConfig`.
+        model_config: a `VerifierModelConfig`.
+        data: digests of the rows and what was done to them.
+    """
+    settings = {name: getattr(config, name) for name in DECISIVE}
+    settings["global_batch"] = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    settings |= dataclasses.asdict(model_config)
+    settings |= data
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def check_directory(directory: Path, settings: dict[str, Any]) -> None:
+    """Refuse a directory with the result or a checkpoint of a run with other settings.
+
+    Raises:
+        ConfigError: the first setting that differs.
+    """
+    path = directory / RUN_FILE
+    if not path.is_file() or (finished_metrics(directory) is None and last_checkpoint(directory) is None):
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    for name in settings | there:
+        if settings.get(name) != there.get(name):
+            raise ConfigError(
+                f"{directory} holds a run with {name}={there.get(name)!r}, and this one has {settings.get(name)!r}; "
+                "give another output_dir, or delete that one"
+            )
+
+
+def claim_directory(directory: Path, settings: dict[str, Any]) -> None:
+    """Write the settings into the run's directory, once it is known that the run can start."""
+    write_json(directory / RUN_FILE, settings)
+
+
+def finished_metrics(directory: Path) -> dict[str, Any] | None:
+    """The metrics of a finished run, or `None`."""
+    path = directory / METRICS_FILE
+    if not path.is_file():
+        return None
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return metrics
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to its end. `trainer_state.json` is the last file of one, so a checkpoint
+    whose state cannot be read was cut off by a kill."""
+    found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
