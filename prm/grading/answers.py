@@ -15,7 +15,7 @@ MAX_ANSWER_CHARS = 4096
 """A longer text is no final answer: it is never parsed."""
 
 _BRACES = re.compile(r"\\(?P<box>boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_GSM8K = re.compile(r"^.*####[ \t]*(?P<answer>\S.*)$", re.MULTILINE)
+_GSM8K = re.compile(r"^.*####[ \t]*(?P<answer>[^\s#].*)$", re.MULTILINE)
 _FINAL_LINE = (
     re.compile(r"\W*A(?:nswer)?\s*:\s*(?P<answer>.+)", re.IGNORECASE),
     re.compile(r".*\banswer\W+is\b\W*?:?\s*(?P<answer>[^\s:].*)", re.IGNORECASE),
@@ -72,8 +72,11 @@ def _on_final_line(text: str) -> str | None:
 
 
 def _tidy(answer: str) -> str:
+    """Without Markdown's emphasis around it and the full stop behind it."""
     answer = answer.strip().strip("*").strip()
-    return answer[:-1].rstrip() if answer.endswith(".") and not answer.endswith("..") else answer
+    if answer.endswith(".") and not answer.endswith(".."):
+        answer = answer[:-1].rstrip("* ")
+    return answer
 
 
 # One spelling ----------------------------------------------------------------------------------------------------
@@ -130,9 +133,9 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z ,.'()-]*")
 _LONG_WORD = re.compile(r"[A-Za-z]{4}|\b[A-Z][a-z]{2}")
 _QUANTITY = re.compile(r"(?P<number>[-+\d][\d.,/]*) (?P<unit>[A-Za-z]{3,}(?: [A-Za-z]{2,}){0,3})")
 _NOT_UNITS = frozenset(
-    ["hundred", "thousand", "million", "billion", "trillion", "dozen", "score", "half", "third", "quarter"]
-    + ["percent", "percentage", "pct", "pi", "squared", "cubed", "sqrt", "sin", "cos", "tan", "log", "mod"]
-    + ["and", "or", "of", "to", "plus", "minus", "times", "over", "less", "more", "am", "pm"]
+    {"hundred", "thousand", "million", "billion", "trillion", "dozen", "score", "half", "third", "quarter"}
+    | {"percent", "percentage", "pct", "pi", "squared", "cubed", "sqrt", "sin", "cos", "tan", "log", "mod"}
+    | {"and", "or", "of", "to", "plus", "minus", "times", "over", "less", "more", "am", "pm"}
 )
 
 

@@ -53,6 +53,7 @@ class ExactGrader:
         return Outcome.CORRECT if normalise_answer(answer) == normalise_answer(reference) else Outcome.WRONG
 
     def grade_many(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        _check_references(pairs)
         return [self.grade(answer, reference) for answer, reference in pairs]
 
 

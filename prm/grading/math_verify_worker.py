@@ -2,9 +2,9 @@
 
 Math-Verify's own timeouts raise inside Python code, which a long integer power never returns to; here they are off,
 and the pool kills the process instead. Only Math-Verify's LaTeX grammar is ever used on an answer: it builds SymPy
-objects and evaluates no Python. Should a later version do so, the process has locked itself in before it reads its first
-answer: a memory limit, an audit hook that refuses to start programs, write files or open sockets, and a guard on SymPy's
-`parse_expr`, which is `eval` underneath.
+objects and evaluates no Python. Should a later version do so, the process has locked itself in before it reads its
+first answer: a memory limit, an audit hook that refuses to start programs, write files or open sockets, and a guard on
+SymPy's `parse_expr`, which is `eval` underneath.
 
 Started by `prm.grading.workers` as `python -m prm.grading.math_verify_worker FD TIMEOUT MEMORY_MB`.
 """
@@ -25,7 +25,7 @@ from prm.grading.plain_numbers import parse_number
 from prm.rollouts import Outcome
 
 ORPHAN_CHECK_S = 2.0
-GRACE_S = 2.0
+GRACE_S = 1.0
 
 # LaTeX for Math-Verify ---------------------------------------------------------------------------------------------
 
@@ -97,6 +97,11 @@ _FORBIDDEN = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+# What SymPy itself passes to sympify(str): `Prefix("yotta")` when it loads its units, `sqrt(2)/2` in nsimplify.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*")
+_ARITHMETIC = re.compile(r"(?:[\d\s.+\-*/()]|\b(?:sqrt|exp|log|pi|E|I)\b)*")
+
+
 def _refuse_side_effects(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook (PEP 578): a grader needs no program, no file to write and no socket."""
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
@@ -113,12 +118,12 @@ def lock_in(memory_mb: int) -> None:
 
     parse_expr = sympy_parser.parse_expr
 
-    def parse_numbers(expression: str, *args: Any, **kwargs: Any) -> Any:
-        if re.search(r"[^\d\s.+\-*/()]", expression):
-            raise ValueError("a grading worker evaluates nothing with a name in it")
+    def parse_harmless(expression: str, *args: Any, **kwargs: Any) -> Any:
+        if not (_NAME.fullmatch(expression) or _ARITHMETIC.fullmatch(expression)):
+            raise ValueError("a grading worker evaluates names and numbers only")
         return parse_expr(expression, *args, **kwargs)
 
-    sympy_parser.parse_expr = parse_numbers  # sympify(str), used inside SymPy, looks it up here at every call
+    sympy_parser.parse_expr = parse_harmless  # sympify(str), used inside SymPy, looks it up here at every call
     _limit_memory(memory_mb)
     sys.dont_write_bytecode = True
     sys.addaudithook(_refuse_side_effects)
@@ -152,10 +157,10 @@ def serve(connection: Connection, timeout_s: float, memory_mb: int) -> None:
     A comparison that outlives its deadline by `GRACE_S` ends the process by the kernel's own SIGALRM, so that a worker
     whose parent was killed in the middle of one does not outlive it.
     """
-    import math_verify  # noqa: F401  (the slow import, before the clock of the first item runs)
-
     logging.disable(logging.CRITICAL)
     parent = os.getppid()
+    # The imports, the grammar's tables and SymPy's lazy modules, before any clock runs or any limit holds.
+    compare(r"\frac{x^2-1}{x-1}", "x+1")
     lock_in(memory_mb)
     at_start = _address_space() if os.path.exists("/proc/self/statm") else 0
     connection.send_bytes(b"ready")
@@ -164,6 +169,7 @@ def serve(connection: Connection, timeout_s: float, memory_mb: int) -> None:
             if os.getppid() != parent:
                 return
         answer, reference = json.loads(connection.recv_bytes())
+        connection.send_bytes(b"taken")
         signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
         outcome = compare(answer, reference)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -34,20 +34,22 @@ class _Worker:
     """One process and the pipe to it. Not thread-safe: whoever took it from the pool's queue has it alone."""
 
     def __init__(self, timeout_s: float, memory_mb: int):
-        self._timeout_s, self._memory_mb = timeout_s, memory_mb
+        self.timeout_s, self.memory_mb = timeout_s, memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._ready = False
 
     @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
         """Start the process; returns before it is ready."""
         ours, theirs = Pipe()
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        arguments = [str(theirs.fileno()), str(self._timeout_s), str(self._memory_mb)]
+        arguments = [str(theirs.fileno()), str(self.timeout_s), str(self.memory_mb)]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "prm.grading.math_verify_worker", *arguments],
@@ -77,24 +79,28 @@ class _Worker:
         An item whose process turns out to have died while idle is not to blame, and is asked again.
         """
         try:
-            self._send(answer, reference)
+            self._hand_over(answer, reference)
         except WorkerDied:
             self.stop()
-            self._send(answer, reference)
+            self._hand_over(answer, reference)
         outcome = self._receive()
         if self._process is None:
             self.start()
         return outcome
 
-    def _send(self, answer: str, reference: str) -> None:
-        if not self.alive:
+    def _hand_over(self, answer: str, reference: str) -> None:
+        """Send one item and see it taken: from here on, what happens to the process is the item's doing."""
+        if self.pid is None:
             self.stop()
             self.start()
         assert self._pipe is not None
         self._await_ready()
         try:
             self._pipe.send_bytes(json.dumps([answer, reference]).encode())
-        except OSError:
+            if not self._pipe.poll(START_TIMEOUT_S):
+                raise WorkerDied
+            self._pipe.recv_bytes()
+        except (EOFError, OSError):
             raise WorkerDied from None
 
     def _await_ready(self) -> None:
@@ -120,7 +126,7 @@ class _Worker:
         """The verdict, or what became of it. The process is stopped unless it can take another item."""
         assert self._pipe is not None
         try:
-            if not self._pipe.poll(self._timeout_s):
+            if not self._pipe.poll(self.timeout_s):
                 self.stop()
                 return Outcome.TIMEOUT
             reply = json.loads(self._pipe.recv_bytes())
@@ -175,9 +181,9 @@ class WorkerPool:
         with ThreadPoolExecutor(threads, thread_name_prefix="grading") as executor:
             return list(executor.map(lambda pair: self.compare(*pair), pairs))
 
-    def live_workers(self) -> int:
-        """How many processes run now: 0 before the first comparison, at most `workers`."""
-        return sum(worker.alive for worker in self._workers)
+    def pids(self) -> list[int]:
+        """The processes that run now: none before the first comparison, at most `workers`."""
+        return [pid for worker in self._workers if (pid := worker.pid) is not None]
 
     def close(self) -> None:
         """End and reap all processes, once comparisons under way in other threads have their verdicts.
@@ -195,8 +201,7 @@ class WorkerPool:
     def _after_fork(self) -> None:
         """In a forked child the processes are the parent's: forget them, and start our own when needed."""
         self._finalizer.detach()
-        timeout_s, memory_mb = self._workers[0]._timeout_s, self._workers[0]._memory_mb
-        self._workers = [_Worker(timeout_s, memory_mb) for _ in self._workers]
+        self._workers = [_Worker(worker.timeout_s, worker.memory_mb) for worker in self._workers]
         self._owner = os.getpid()
         self._reset()
 
