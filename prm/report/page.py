@@ -1,0 +1,169 @@
+"""One self-contained HTML page: no script, no request to anywhere, light and dark, and fit to print.
+
+It lays out what it is given. Every text is escaped; only the SVG comes in as markup, from `prm.report.plots`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import DataError
+from prm.report.formatting import Column, Row, as_columns, format_cell, format_rows, to_csv
+from prm.report.svg import theme_css
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with an optional caption.
+
+    Attributes:
+        svg: what a function of `prm.report.plots` returned.
+        caption: text under it.
+        narrow: keep to half a page; two narrow figures in a row stand side by side.
+    """
+
+    svg: str
+    caption: str = ""
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headers; the page formats them and offers the raw values as CSV.
+
+    Attributes:
+        headers: names, or `Column`s that say how their values are written.
+        rows: one value per column; an `Estimate` is shown with its interval.
+        caption: what the table shows, and of what its intervals are.
+        csv_name: the name of the CSV file, such as `methods.csv`.
+        best: indices of the rows to stand out.
+    """
+
+    headers: Sequence[str | Column]
+    rows: Sequence[Row]
+    caption: str
+    csv_name: str
+    best: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part of the report: text (paragraphs parted by blank lines), then figures, then tables."""
+
+    title: str
+    text: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+
+
+def render_report(
+    title: str,
+    subtitle: str,
+    lead: str,
+    sections: Sequence[Section],
+    header_facts: Mapping[str, str | int | float],
+    *,
+    footer: str = "",
+) -> str:
+    """Render the page.
+
+    Args:
+        lead: the finding in one or two sentences, set large.
+        header_facts: what was run (problems, models, seed, hardware), shown in this order; a whole number gets
+            thousands separators.
+        footer: how to get the same report again.
+
+    Raises:
+        DataError: a table whose rows do not fit its headers, or a figure that is not an SVG element.
+    """
+    page = _template().render(
+        title=title,
+        subtitle=subtitle,
+        lead=lead,
+        css=_markup(_css()),
+        facts=[(name, format_cell(value, Column(name)).text) for name, value in header_facts.items()],
+        sections=[_section(section) for section in sections],
+        footer=footer,
+    )
+    return page if page.endswith("\n") else page + "\n"
+
+
+def write_report(path: str | Path, page: str) -> Path:
+    """Write a rendered page, atomically, so that a reader never sees half of one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    return partial.replace(path)
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
+        "figure_rows": _figure_rows(section.figures),
+        "tables": [_table(table) for table in section.tables],
+    }
+
+
+def _figure_rows(figures: Sequence[Figure]) -> list[list[dict[str, Any]]]:
+    """One figure a row, except that neighbouring narrow ones share one, two at a time."""
+    rows: list[list[dict[str, Any]]] = []
+    for figure in figures:
+        if not figure.svg.lstrip().startswith("<svg"):
+            raise DataError("a figure of the report is not an <svg> element", remedy="Use prm.report.plots")
+        one = {"svg": _markup(figure.svg), "caption": figure.caption, "narrow": figure.narrow}
+        if figure.narrow and rows and len(rows[-1]) == 1 and rows[-1][0]["narrow"]:
+            rows[-1].append(one)
+        else:
+            rows.append([one])
+    return rows
+
+
+def _table(table: Table) -> dict[str, Any]:
+    columns = as_columns(table.headers)
+    cells, numeric = format_rows(columns, table.rows)
+    data = base64.b64encode(to_csv(table.headers, table.rows).encode()).decode()
+    return {
+        "columns": [{"name": c.name, "numeric": n} for c, n in zip(columns, numeric, strict=True)],
+        "rows": [{"cells": row, "best": index in table.best} for index, row in enumerate(cells)],
+        "caption": table.caption,
+        "label": table.caption or table.csv_name,
+        "csv_name": table.csv_name,
+        "csv_href": f"data:text/csv;charset=utf-8;base64,{data}",
+    }
+
+
+def _css() -> str:
+    return theme_css() + "\n" + (_HERE / "page.css").read_text(encoding="utf-8")
+
+
+def _markup(text: str) -> str:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
