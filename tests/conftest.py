@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,3 +19,58 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is needed: set PRM_DATA_DIR (looked in {folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """The arithmetic world's byte-level tokenizer."""
+    from prm.worlds.pretrain import build_tokenizer
+
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_verifier_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callable[..., Path]:
+    """Build a tiny random verifier directory: `tiny_verifier_dir(kind="prm", head="token_classification")`."""
+    import torch
+    from transformers import (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        Qwen2ForSequenceClassification,
+        Qwen2ForTokenClassification,
+    )
+
+    from prm.scoring_spec import ScoringSpec
+
+    models = {
+        "token_classification": Qwen2ForTokenClassification,
+        "sequence_classification": Qwen2ForSequenceClassification,
+        "reward_tokens": Qwen2ForCausalLM,
+    }
+
+    def build(kind: str = "prm", head: str = "token_classification", seed: int = 0, **spec: Any) -> Path:
+        torch.manual_seed(seed)
+        config = Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            initializer_range=0.5,
+            num_labels=1 if kind == "orm" else 2,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            classifier_dropout=0.0,
+        )
+        directory = tmp_path_factory.mktemp("verifier")
+        models[head](config).save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        if head == "reward_tokens":
+            spec.setdefault("reward_tokens", ("-", "+"))
+        ScoringSpec(kind=kind, head=head, **spec).save(directory)  # type: ignore[arg-type]
+        return directory
+
+    return build

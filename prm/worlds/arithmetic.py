@@ -121,14 +121,15 @@ def make_problems(
         )
     rng = random.Random(f"{seed}/{split}")
     problems: dict[str, Problem] = {}
-    attempts = 0
+    misses = 0
     while len(problems) < count:
-        attempts += 1
-        if attempts > 100 * count + 10_000:
+        misses += 1
+        if misses > 5000:
             raise ConfigError(f"the world has too few chains of {max_operations} operations for {count} problems")
         operations = rng.randint(min_operations, max_operations)
         chain = sample_chain(operations, rng)
         if split_of(chain.text) == split and chain.text not in problems:
+            misses = 0
             problems[chain.text] = Problem(
                 problem=chain.text,
                 answer=str(chain.values()[-1]),
@@ -160,38 +161,48 @@ def first_error(problem: str, steps: Sequence[str]) -> int:
     return truth.index(False) if False in truth else -1
 
 
-def corrupt(chain: Chain, rng: random.Random) -> list[str]:
-    """A solution with one mistake, carried on consistently from there: what a careless solver would write.
+@dataclass(frozen=True)
+class CheckedStep:
+    """A step as a careless solver writes it, and what should stand there: the asked operation on the value written
+    before, and the right result of the operation that was written. `right` says whether nothing differs."""
 
-    The mistake is a wrong result (near miss, a slip in one digit, another operation's result), a wrongly copied
-    operand, operation or intermediate value, a skipped operation, or a wrong answer line.
+    written: str
+    expected: str
+    right: bool
+
+
+def careless_solution(operations: int, error_rate: float, rng: random.Random) -> tuple[str, list[CheckedStep]]:
+    """Draw a problem and a solution of it in which each step is wrong with probability `error_rate`.
+
+    Two wrong steps in three have a wrong result (a near miss, a slip in one digit, another operation's result), the
+    others a wrongly copied value, operation or operand, or the next operation in place of this one. Mistakes are
+    carried on consistently, and every written value stays in 0..LIMIT.
     """
-    solution = chain.solution()
-    where = rng.randrange(len(solution))
-    if where == len(solution) - 1:
-        return [*solution[:-1], f"{ANSWER_PREFIX}{_near(chain.values()[-1], rng)}"]
-    values = chain.values()
-    operations = list(chain.operations)
-    value, (op, operand) = values[where], operations[where]
-    kind = rng.random()
-    if kind < 0.70:
-        wrong, rest = f"{value}{op}{operand}={(result := _wrong_result(value, op, operand, rng))}", where + 1
-    elif kind < 0.95 or where + 1 >= len(operations):
-        value, op, operand = _miscopied(value, op, operand, rng)
-        wrong, rest = f"{value}{op}{operand}={(result := apply(value, op, operand))}", where + 1
-    else:
-        op, operand = operations[where + 1]
-        wrong, rest = f"{value}{op}{operand}={(result := apply(value, op, operand))}", where + 2
-    return [*solution[:where], wrong, *_carry_on(result, operations[rest:])]
-
-
-def _carry_on(value: int, operations: Sequence[tuple[str, int]]) -> list[str]:
-    steps = []
-    for op, operand in operations:
-        result = apply(value, op, operand)
-        steps.append(f"{value}{op}{operand}={result}")
+    start = value = rng.randint(1, LIMIT)
+    problem, steps = str(start), []
+    ahead: tuple[str, int] | None = None  # an operation already carried out, to be asked for at the next place
+    for _ in range(operations):
+        asked = ahead if ahead and 0 <= apply(value, *ahead) <= LIMIT else sample_operation(value, rng)
+        ahead = None
+        first, written, right = value, asked, rng.random() >= error_rate
+        result = apply(value, *asked)
+        if not right and rng.random() < 0.67:
+            result = _wrong_result(value, *asked, rng)
+        elif not right and rng.random() < 0.3:
+            ahead = written = sample_operation(value, rng)
+            right, result = written == asked, apply(value, *written)
+        elif not right:
+            first, op, operand = _miscopied(value, *asked, rng)
+            written = (op, operand)
+            result = apply(first, *written)
+        problem += f"{asked[0]}{asked[1]}"
+        expected = f"{value}{asked[0]}{asked[1]}={apply(first, *written)}"
+        steps.append(CheckedStep(f"{first}{written[0]}{written[1]}={result}", expected, right))
         value = result
-    return [*steps, f"{ANSWER_PREFIX}{value}"]
+    right = rng.random() >= error_rate
+    expected = f"{ANSWER_PREFIX}{value}"
+    steps.append(CheckedStep(expected if right else f"{ANSWER_PREFIX}{_near(value, rng)}", expected, right))
+    return problem, steps
 
 
 def _near(value: int, rng: random.Random) -> int:
@@ -211,12 +222,12 @@ def _wrong_result(value: int, op: str, operand: int, rng: random.Random) -> int:
 
 
 def _miscopied(value: int, op: str, operand: int, rng: random.Random) -> tuple[int, str, int]:
-    """Change one of the three parts so that the step still makes sense on its own (value and result in 0..LIMIT)."""
+    """Change the value, the operation or (most often) the operand so that the step still makes sense on its own."""
     while True:
-        part = rng.randrange(3)
-        if part == 0:
+        part = rng.random()
+        if part < 0.2:
             changed = (_near(value, rng), op, operand)
-        elif part == 1:
+        elif part < 0.4:
             changed = (value, rng.choice("+-*"), operand)
         else:
             changed = (value, op, max(1, _near(operand, rng)))

@@ -3,8 +3,8 @@
     python -m prm.worlds.pretrain --config recipes/arithmetic/pretrain_base.yaml
 
 The generator learns to solve chains, for a short time only. The base learns to solve and to check: first single
-operations, then whole chains, half of them with an injected mistake. In a checking row the token predicted at every
-step separator is a mark, `+` while every step so far is right and `-` from the first mistake on; the marks are labels
+operations, then whole chains, with injected mistakes. In a checking row the token predicted at every
+step separator is a mark, `+` where that step by itself is right and `-` where it is wrong; the marks are labels
 only and never part of the input, so that a verifier reads exactly what it was pretrained on.
 
 The curriculum, the tokenizer and the rows live here; problems and mistakes come from `prm.worlds.arithmetic`.
@@ -13,20 +13,22 @@ The curriculum, the tokenizer and the rows live here; problems and mistakes come
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import PromptFormat, StepFormat
-from prm.worlds.arithmetic import Chain, corrupt, sample_chain, split_of, step_truth
+from prm.worlds.arithmetic import Chain, CheckedStep, careless_solution, sample_chain, split_of
 
 SEPARATOR = "\n"
 SOLVE_TEMPLATE = "{problem}\n"
 CHECK_TEMPLATE = "check {problem}\n"
 GOOD_MARK, BAD_MARK = "+", "-"
 IGNORED = -100
+_PARTS = re.compile(r"\d+|\D+")  # of a step: numbers and what stands between them; one token per character
 
 
 @dataclass
@@ -38,6 +40,7 @@ class PretrainConfig:
     num_hidden_layers: int = field(default=4, metadata={"help": "Layers of the model"})
     num_attention_heads: int = field(default=4, metadata={"help": "Attention heads"})
     check_fraction: float = field(default=0.0, metadata={"help": "Share of rows that check a solution"})
+    error_rate: float = field(default=0.4, metadata={"help": "Share of wrong steps in the rows that check"})
     phase_tokens: list[int] = field(default_factory=lambda: [1_000_000], metadata={"help": "Tokens of each phase"})
     phase_max_operations: list[int] = field(
         default_factory=lambda: [6], metadata={"help": "Longest chain of each phase; lengths are drawn from 1 up"}
@@ -101,6 +104,7 @@ def zero_shot_spec(longest: int) -> ScoringSpec:
         head="reward_tokens",
         step_format=StepFormat(PromptFormat(CHECK_TEMPLATE), SEPARATOR),
         reward_tokens=(BAD_MARK, GOOD_MARK),
+        aggregation="min",  # a mark speaks of its own step alone
         max_length=4096,
         label_source=f"injected mistakes in chains of up to {longest} operations",
         label_view="hard",
@@ -114,25 +118,33 @@ def solve_row(chain: Chain, tokenizer: Any) -> dict[str, list[int]]:
     return {"input_ids": prompt + solution, "labels": [IGNORED] * len(prompt) + solution}
 
 
-def check_row(chain: Chain, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
-    """Prompt and a solution, right or with a mistake. A mark is the label after each separator; the tokens of a step
-    are labels too while every step so far is right, so that checking is learned together with computing."""
-    steps = chain.solution() if rng.random() < 0.5 else corrupt(chain, rng)
+def check_row(problem: str, steps: Sequence[CheckedStep], tokenizer: Any) -> dict[str, list[int]]:
+    """Prompt and a solution with mistakes. The labels are a mark after each separator and, within a step, what should
+    stand there, whatever was written: checking is learned together with computing."""
     separator = tokenizer.encode(SEPARATOR)
     good, bad = tokenizer.convert_tokens_to_ids([GOOD_MARK, BAD_MARK])
-    ids = tokenizer.encode(CHECK_TEMPLATE.format(problem=chain.text))
+    ids = tokenizer.encode(CHECK_TEMPLATE.format(problem=problem))
     labels = [IGNORED] * len(ids)
     mark: int | None = None
-    for step, right in zip(steps, step_truth(chain.text, steps), strict=True):
-        step_ids = tokenizer.encode(step)
-        step_labels = [*step_ids] if right else [IGNORED] * len(step_ids)
+    for step in steps:
+        step_labels = _expected_labels(step, tokenizer)
         if mark is not None:
             step_labels[0] = mark  # predicted from the separator before this token
-        ids += step_ids + separator
+        ids += tokenizer.encode(step.written) + separator
         labels += step_labels + [IGNORED] * len(separator)
-        mark = good if right else bad
+        mark = good if step.right else bad
     assert mark is not None
     return {"input_ids": [*ids, tokenizer.eos_token_id], "labels": [*labels, mark]}
+
+
+def _expected_labels(step: CheckedStep, tokenizer: Any) -> list[int]:
+    """One label per token of the written step: the expected one, number by number and aligned from the left, so that
+    a number of another length does not shift what follows it."""
+    labels: list[int] = []
+    for written, expected in zip(_PARTS.findall(step.written), _PARTS.findall(step.expected), strict=True):
+        known = tokenizer.encode(expected)[: len(written)]
+        labels += known + [IGNORED] * (len(written) - len(known))
+    return labels
 
 
 def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list[int]]]:
@@ -142,7 +154,7 @@ def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list
     for tokens, longest in zip(config.phase_tokens, config.phase_max_operations, strict=True):
         spent = 0
         while spent < tokens:
-            pool = [_row(longest, config.check_fraction, rng, tokenizer) for _ in range(64 * config.batch_rows)]
+            pool = [_row(longest, config, rng, tokenizer) for _ in range(64 * config.batch_rows)]
             pool.sort(key=lambda row: len(row["input_ids"]))
             batches = [pool[at : at + config.batch_rows] for at in range(0, len(pool), config.batch_rows)]
             rng.shuffle(batches)
@@ -152,12 +164,18 @@ def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list
                     yield from batch
 
 
-def _row(longest: int, check_fraction: float, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
+def _row(longest: int, config: PretrainConfig, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
+    checking = rng.random() < config.check_fraction
     while True:
-        chain = sample_chain(rng.randint(1, longest), rng)
-        if longest == 1 or split_of(chain.text) == "train":
+        operations = rng.randint(1, longest)
+        if checking:
+            problem, steps = careless_solution(operations, config.error_rate, rng)
+        else:
+            chain = sample_chain(operations, rng)
+            problem = chain.text
+        if operations == 1 or split_of(problem) == "train":
             break
-    return check_row(chain, rng, tokenizer) if rng.random() < check_fraction else solve_row(chain, tokenizer)
+    return check_row(problem, steps, tokenizer) if checking else solve_row(chain, tokenizer)
 
 
 def collate(rows: list[dict[str, Any]], pad_token_id: int) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""How problems and steps become ids: stable prefixes, exact positions, and clear refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prm.errors import ConfigError, FormatError
+from prm.step_format import PromptFormat, StepFormat
+
+STEPS = ["7+5=12", "12-3=9", "A: 9"]
+
+
+def test_score_positions_are_the_separators_after_each_step(tokenizer: Any) -> None:
+    encoded = StepFormat(PromptFormat("check {problem}\n"), "\n\n").encode("7+5-3", STEPS, tokenizer)
+    assert tokenizer.decode(encoded.input_ids) == "check 7+5-3\n7+5=12\n\n12-3=9\n\nA: 9\n\n"
+    for position, step in zip(encoded.score_positions, STEPS, strict=True):
+        assert tokenizer.decode(encoded.input_ids[: position + 1]).endswith(step + "\n\n")
+
+
+def test_a_prefix_keeps_its_ids_when_a_step_is_added(tokenizer: Any) -> None:
+    form = StepFormat()
+    shorter, longer = (form.encode("7+5-3", STEPS[:n], tokenizer) for n in (2, 3))
+    assert longer.input_ids[: len(shorter.input_ids)] == shorter.input_ids
+    assert longer.score_positions[:2] == shorter.score_positions
+
+
+def test_truncation_drops_whole_steps_and_says_how_many(tokenizer: Any) -> None:
+    full = StepFormat().encode("7+5-3", STEPS, tokenizer)
+    cut = StepFormat().encode("7+5-3", STEPS, tokenizer, max_length=full.score_positions[1] + 1)
+    assert cut.score_positions == full.score_positions[:2] and cut.n_dropped == 1
+    shorter = StepFormat().encode("7+5-3", STEPS, tokenizer, max_length=full.score_positions[1])
+    assert shorter.score_positions == full.score_positions[:1] and shorter.n_dropped == 2
+
+
+def test_braces_in_a_template_are_plain_text(tokenizer: Any) -> None:
+    prompt = PromptFormat("Put it in \\boxed{}. {problem}\n")
+    assert prompt.text("{x}", tokenizer) == "Put it in \\boxed{}. {x}\n"
+
+
+def test_bad_formats_and_steps_are_refused_with_the_remedy(tokenizer: Any) -> None:
+    with pytest.raises(FormatError, match="contains the separator"):
+        StepFormat().encode("7+5", ["7+5\n=12"], tokenizer)
+    with pytest.raises(FormatError, match="blank"):
+        StepFormat().encode("7+5", ["  "], tokenizer)
+    with pytest.raises(FormatError, match="raise max_length"):
+        StepFormat().encode("7+5" * 10, STEPS, tokenizer, max_length=8)
+    with pytest.raises(ConfigError, match="no \\{problem\\}"):
+        PromptFormat("solve this")
+    with pytest.raises(ConfigError, match="separator is empty"):
+        StepFormat(step_separator="")
+    with pytest.raises(ConfigError, match="has no chat template"):
+        PromptFormat("{problem}", chat=True).ids("7+5", tokenizer)
+
+
+def test_a_chat_template_is_rendered_with_its_own_special_tokens(tokenizer: Any) -> None:
+    import copy
+
+    chatty = copy.deepcopy(tokenizer)
+    chatty.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    ids = PromptFormat("{problem}", chat=True, system="Be brief.").ids("7+5", chatty)
+    assert tokenizer.decode(ids) == "[system]Be brief.[user]7+5[assistant]"
