@@ -94,7 +94,7 @@ def run_push(config: PushConfig) -> PushResult:
     results = read_results(run, facts.spec, config.verifier_name) if run is not None else None
     api = None if config.dry_run else _logged_in()
     repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
-    problem, steps = _example(config, facts)
+    problem, steps = _example(config)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
     card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
     payload = _payload(facts, card, base_model, results)
@@ -125,7 +125,8 @@ def _base_model(config: PushConfig, facts: VerifierFacts) -> str:
     if facts.is_adapter:
         raise HubError(
             f"{facts.directory} is an adapter of {named!r}, which nobody else can load. "
-            "Publish the base and give its name as base_model, or merge the adapter (`merge_and_unload`)"
+            "Publish the base and give its name as base_model, or push the merged checkpoint that "
+            "`prm train --merge_adapter` writes"
         )
     return ""
 
@@ -151,15 +152,12 @@ def _with_namespace(api: HfApi, repo_id: str) -> str:
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
 
-def _example(config: PushConfig, facts: VerifierFacts) -> tuple[str, Sequence[str]]:
-    """Problem and steps of the snippet: the config's, the training run's own, or a chain with a mistake in it."""
+def _example(config: PushConfig) -> tuple[str, Sequence[str]]:
+    """Problem and steps of the snippet: the config's, or a short calculation with a mistake in its second step."""
     if config.example_problem is not None and config.example_steps:
         return config.example_problem, config.example_steps
     if config.example_problem is not None or config.example_steps:
         raise ConfigError("example_problem and example_steps are given together or not at all")
-    example = facts.metrics.get("example")
-    if isinstance(example, dict) and example.get("problem") and example.get("steps"):
-        return str(example["problem"]), [str(step) for step in example["steps"]]
     return "7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"]
 
 

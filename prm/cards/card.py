@@ -9,7 +9,7 @@ from pathlib import Path
 from prm.cards.facts import VerifierFacts, without_local_paths
 from prm.cards.results import Results, describe_run, result_tables, verdict
 from prm.cards.snippet import Snippet
-from prm.cards.tables import cell, tables_of
+from prm.cards.tables import Table, cell, tables_of
 from prm.cards.templates import render
 
 PIPELINE_TAGS = {
@@ -50,7 +50,7 @@ def card_for(
             "identity": _identity(facts, base_model),
             "snippets": snippets,
             "scoring": [(label, cell(value)) for label, value in _scoring(facts)],
-            "training": tables_of(without_local_paths(facts.metrics)),
+            "training": _training(facts),
             "run": describe_run(results) if results else "",
             "verdict": verdict(results) if results else "",
             "results": result_tables(results) if results else [],
@@ -90,6 +90,14 @@ def _identity(facts: VerifierFacts, base_model: str) -> list[tuple[str, str]]:
     return rows
 
 
+def _training(facts: VerifierFacts) -> list[Table]:
+    """What the training run wrote down, in its own words; what `_identity` shows already is left out."""
+    shown = {"kind", "label_view", "label_source", "base_model", "prm_version"}
+    metrics = {key: value for key, value in without_local_paths(facts.metrics).items() if key not in shown}
+    titles = {"Eval": "Measured on held-out rows, with 95% intervals", "Training": "Course of the training"}
+    return [Table(titles.get(table.title, table.title), table.markdown) for table in tables_of(metrics)]
+
+
 def _scoring(facts: VerifierFacts) -> list[tuple[str, str]]:
     spec = facts.spec
     prompt = spec.step_format.prompt
@@ -127,6 +135,8 @@ def _limits(facts: VerifierFacts, *, measured: bool) -> list[str]:
             "Its labels are Monte Carlo estimates: they say whether the sampling model could still finish from a "
             "step, not whether a person would call the step right."
         )
+    if (facts.metrics.get("data") or {}).get("shuffled_labels"):
+        limits.append("Its labels were shuffled before training: it is a control, there to be beaten.")
     if not measured:
         limits.append("Nothing is known of its worth under search.")
     return limits

@@ -44,6 +44,7 @@ UPLOADED = (
     "chat_template.jinja",
     "chat_template.json",
 )
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 # The Trainer leaves these beside the weights of a run; they are no weights and are not uploaded.
 TRAINER_STATE = ("training_args.bin", "optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state*")
@@ -90,6 +91,8 @@ def read_facts(directory: str | Path) -> VerifierFacts:
     _refuse_pickles(directory)
     files = tuple(sorted(path.name for path in directory.iterdir() if path.is_file() and is_uploaded(path.name)))
     weights = _weights(directory, files)
+    if not set(files) & set(TOKENIZERS):  # transformers would make up an empty one
+        raise HubError(f"{directory} has no tokenizer. Save it beside the weights with `save_pretrained`")
     is_adapter = ADAPTER_WEIGHTS in weights
     config = read_json(directory / (ADAPTER_CONFIG if is_adapter else "config.json"))
     metrics = read_json(directory / METRICS_FILE) if METRICS_FILE in files else {}

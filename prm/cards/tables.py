@@ -57,7 +57,8 @@ def show(value: Any) -> str:
     """A value, with its 95% interval where it carries one."""
     if not isinstance(value, Mapping):
         return number(value)
-    return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
+    center = value["mean"] if "mean" in value else value["value"]
+    return f"{number(center)} [{number(value['low'])}, {number(value['high'])}]"
 
 
 def words(key: str) -> str:
@@ -66,7 +67,7 @@ def words(key: str) -> str:
 
 
 def _is_estimate(value: Any) -> bool:
-    return isinstance(value, Mapping) and {"mean", "low", "high"} <= set(value)
+    return isinstance(value, Mapping) and {"low", "high"} <= set(value) and bool({"mean", "value"} & set(value))
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,0 +1,122 @@
+"""Usage snippets do what `prm.Verifier` does, for every kind of verifier, and a failing one stops the push."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prm import Verifier
+from prm.cards.facts import read_facts
+from prm.cards.snippet import execute, literal, run_snippets
+from prm.errors import HubError
+from prm.step_format import PromptFormat, StepFormat
+
+PROBLEM, STEPS = 'say "7+5"', ["7+5=12\\", "A: 12"]
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<go>{% endif %}"
+
+
+def run_here(scripts: list[str], timeout: float) -> list[str]:
+    """Like `execute`, in this process, where torch is loaded already."""
+    outputs = []
+    for script in scripts:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(script, "usage.py", "exec"), {"__name__": "__main__"})
+        outputs.append(printed.getvalue().rstrip("\n"))
+    return outputs
+
+
+def with_bos(directory: Path) -> None:
+    """Make the tokenizer of a directory begin its texts with a BOS token."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+    tokenizer.bos_token = "<eos>"
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", tokenizer.eos_token_id)])
+    tokenizer.save_pretrained(directory)
+
+
+def with_chat_template(directory: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "step_format", "prepare"),
+    [
+        ("prm", "token_classification", StepFormat(PromptFormat("check {problem}:\n"), " ки\n"), None),
+        ("orm", "sequence_classification", StepFormat(), None),
+        ("prm", "reward_tokens", StepFormat(), None),
+        ("prm", "token_classification", StepFormat(), with_bos),
+        ("prm", "token_classification", StepFormat(PromptFormat("{problem}", chat=True)), with_chat_template),
+        ("prm", "token_classification", StepFormat(PromptFormat("{problem}", True, 'be "brief"')), with_chat_template),
+    ],
+    ids=["prm", "orm", "reward_tokens", "bos", "chat", "chat_with_system"],
+)
+def test_both_snippets_print_the_verifiers_scores(
+    tiny_verifier_dir: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    head: str,
+    step_format: StepFormat,
+    prepare: Callable[[Path], None] | None,
+) -> None:
+    directory = tiny_verifier_dir(kind, head, step_format=step_format)
+    if prepare:
+        prepare(directory)
+    monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: run_here(scripts, timeout))
+    snippets = run_snippets(read_facts(directory), "user/name", PROBLEM, STEPS, timeout=60)
+    expected = [round(score, 4) for score in Verifier.from_pretrained(directory, device="cpu").score(PROBLEM, STEPS)]
+    assert len(snippets) == 2
+    for snippet in snippets:
+        assert json.loads(snippet.output) == pytest.approx(expected, abs=1e-4)
+        assert '"user/name"' in snippet.code and str(directory) not in snippet.code
+
+
+def test_a_spec_that_does_not_describe_the_weights_is_refused(
+    tiny_verifier_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = read_facts(tiny_verifier_dir())
+    for outputs in (["[0.9, 0.5]", "[0.9, 0.4]"], ["[0.9]", "[0.9, 0.4]"], ["[NaN]", "[NaN]"]):
+        monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout, printed=outputs: printed)
+        with pytest.raises(HubError, match="does not describe these weights"):
+            run_snippets(facts, "user/name", PROBLEM, STEPS, timeout=60)
+
+
+def test_scripts_run_in_a_fresh_process_and_an_empty_folder() -> None:
+    scripts = ["import os; print(os.listdir())", "import sys; print('torch' in sys.modules, __name__)"]
+    first, second = execute(scripts, timeout=60)
+    assert first == "['usage_0.py', 'usage_1.py']"
+    assert second == "False __main__"
+
+
+def test_a_script_that_fails_stops_the_push_with_its_reason() -> None:
+    with pytest.raises(HubError, match=r"nothing was pushed.*ValueError: no such step"):
+        execute(["print(1)", "raise ValueError('no such step')"], timeout=60)
+    with pytest.raises(HubError, match=r"did not finish within 0\.5 s; raise snippet_timeout"):
+        execute(["import time; time.sleep(30)"], timeout=0.5)
+
+
+@pytest.mark.parametrize("value", ["a\nb", 'q"q', "\\", "é\u2028x", ["short", "list"], ["long " * 20, "ки\t"]])
+def test_literals_are_python(value: str | list[str]) -> None:
+    assert eval(literal(value)) == value
+
+
+def test_a_broken_tokenizer_is_said_plainly(tiny_verifier_dir: Callable[..., Path]) -> None:
+    directory = tiny_verifier_dir()
+    (directory / "tokenizer.json").write_text("{}")
+    with pytest.raises(HubError, match="its tokenizer cannot be loaded"):
+        run_snippets(read_facts(directory), "user/name", PROBLEM, STEPS, timeout=60)
+    (directory / "tokenizer.json").unlink()
+    with pytest.raises(HubError, match="has no tokenizer"):
+        read_facts(directory)
