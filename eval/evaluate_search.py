@@ -6,8 +6,8 @@
 
 Writes into `output_dir`: `results.jsonl` (one line for each method, verifier and n), `results.json` (the whole run,
 for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html`,
-and `store/`, from which a killed run goes on. This file reads the config and walks through the methods; what they do is
-under `eval/search/`.
+and `store/`, from which a killed run goes on. This file holds the config; `prm.eval.run` walks through the methods,
+and what they do is under `eval/search/`.
 """
 
 from __future__ import annotations

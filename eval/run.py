@@ -180,6 +180,13 @@ def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequenc
 
 def evaluate(run: Run) -> EvalResult:
     """Run every method on every problem."""
+    try:
+        return _evaluate(run)
+    finally:
+        run.workshop.close()
+
+
+def _evaluate(run: Run) -> EvalResult:
     started = time.perf_counter()
     methods = _without_verifier(run)
     baselines = {line.n: line.per_problem for line in methods if line.method == run.config.baseline}

@@ -1,10 +1,10 @@
 """`samples.jsonl`: one row for each problem with search-and-learn's columns, so that its notebooks keep working, and
 ours.
 
-Theirs: `problem`, `answer`, `completions`, `scores` (step scores), `agg_scores`, `pred` (the completion with the highest
-score) and, for powers of two, `pred_naive@k`, `pred_weighted@k`, `pred_maj@k` (boxed answers). Theirs take the first k
-samples; these take k at random, nested, by the run's seed. With several verifiers these columns are the first one's;
-`verifiers` has them all.
+Theirs: `problem`, `answer`, `completions`, `scores` (step scores), `agg_scores`, `pred` (the completion with the
+highest score) and, for powers of two, `pred_naive@k`, `pred_weighted@k`, `pred_maj@k` (boxed answers). Theirs take the
+first k samples; these take k at random, nested, by the run's seed. With several verifiers these columns are the first
+one's; `verifiers` has them all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The sample store: what was sampled, graded, scored and searched, kept so that nothing is ever asked for twice.
 
 Every stage of `prm eval` appends to a ledger of its own, `store/<stage>-<key>.jsonl`, one row for each problem; the
-key is a hash of everything that decides the rows' content (weights, prompt, sampling parameters, seed, verifier, plan). A
-killed run goes on at the first missing problem, a finished run asks nobody, and a changed setting starts a new ledger
-beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.arena`).
+key is a hash of everything that decides the rows' content (weights, prompt, sampling parameters, seed, verifier,
+plan). A killed run goes on at the first missing problem, a finished run asks nobody, and a changed setting starts a
+new ledger beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.workshop`,
+`prm.eval.arena`).
 """
 
 from __future__ import annotations

@@ -59,6 +59,11 @@ class Workshop:
         self.problems, self.store, self.settings = list(problems), store, settings
         self.generator, self._recorded = generator, recorded
         self.recorded = recorded is not None
+        self.grader = MathGrader()
+
+    def close(self) -> None:
+        """End the grader's processes; they start anew where they are needed again."""
+        self.grader.close()
 
     @property
     def generator_parameters(self) -> int:
@@ -106,19 +111,18 @@ class Workshop:
     def grade(self, stage: str, key: dict[str, Any], pools: Sequence[Sequence[Rollout]]) -> list[GradedRollouts]:
         """Grade the rollouts of a stage; verdicts are kept apart from the samples and keyed by the grader's version,
         so that a new grader samples nothing again."""
-        with MathGrader() as grader:
 
-            def work(indices: Sequence[int], advance: Advance) -> list[Row]:
-                graded = grade_rollouts([pools[i] for i in indices], grader)
-                advance(sum(len(item.rollouts) for item in graded))
-                return [item.verdicts() for item in graded]
+        def work(indices: Sequence[int], advance: Advance) -> list[Row]:
+            graded = grade_rollouts([pools[i] for i in indices], self.grader)
+            advance(sum(len(item.rollouts) for item in graded))
+            return [item.verdicts() for item in graded]
 
-            rows = self.store.complete(
-                f"grades-{stage}",
-                {**key, "grader": grader.version},
-                self.problems,
-                work,
-                label=f"grade {stage}",
-                solutions=max(len(pool) for pool in pools),
-            )
+        rows = self.store.complete(
+            f"grades-{stage}",
+            {**key, "grader": self.grader.version},
+            self.problems,
+            work,
+            label=f"grade {stage}",
+            solutions=max(len(pool) for pool in pools),
+        )
         return [GradedRollouts.from_verdicts(pool, row) for pool, row in zip(pools, rows, strict=True)]

@@ -1,0 +1,296 @@
+"""What people see of a run: the table in the terminal and `report.html`. Page, plots and tables are `prm.report`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prm.report.formatting import Column
+from prm.report.page import Figure, Section, Table, render_report
+from prm.report.page import write_report as write_page
+from prm.report.plots import IntervalRow, Series, interval_plot, line_plot
+from prm.report.terminal import render_table
+from prm.stats.intervals import Estimate
+
+from .results import MethodResult
+from .run import EvalResult, Run
+
+HEADERS = (
+    Column("method"),
+    Column("verifier"),
+    Column("n", "integer"),
+    Column("accuracy", "percent"),
+    Column("gain", "points"),
+    Column("FLOPs", "si"),
+    Column("generated", "si"),
+    Column("verifier tokens", "si"),
+    Column("seconds", "number"),
+)
+CHANCE = 0.5
+
+
+def terminal_table(run: Run, result: EvalResult) -> str:
+    """The lines at n = 1 and at the largest n, with what they mean."""
+    lines = [line for line in result.methods if line.n in (1, max(run.ns)) and not _is_plain_sampling(line)]
+    facts = f"{len(result.problems)} problems, seed {run.config.seed}; intervals 95%, bootstrap over problems; "
+    facts += f"gain over {_title(run.config.baseline)} at the same n, paired; costs are means per problem"
+    parts = [render_table(HEADERS, [_row(line) for line in lines]), facts]
+    if result.best:
+        parts.append(_best_sentence(run, result))
+    return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
+
+
+def write_report(run: Run, result: EvalResult, path: Path) -> Path:
+    """Write `report.html`."""
+    sections = [_accuracy_section(run, result)]
+    if result.controls:
+        sections.append(_controls_section(result))
+    if result.quality:
+        sections.append(_quality_section(result))
+    sections.append(_cost_section(result))
+    page = render_report(
+        "What the verifier is worth",
+        f"Test-time search on {len(result.problems)} problems",
+        _lead(run, result),
+        sections,
+        _facts(run, result),
+        footer=f"Run again with the same configuration to get the same numbers: seed {run.config.seed}.",
+    )
+    return write_page(path, page)
+
+
+def _is_plain_sampling(line: MethodResult) -> bool:
+    """At n = 1 every method on samples is the same: plain sampling, shown once as pass@1."""
+    return line.n == 1 and (line.method == "majority" or bool(line.verifier))
+
+
+def _title(method: str) -> str:
+    titles = {"pass_at_n": "pass@n (oracle)", "best_of_n": "best-of-n", "weighted_best_of_n": "weighted best-of-n"}
+    return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
+
+
+def _label(line: MethodResult) -> str:
+    return f"{_title(line.method)}, {line.verifier}" if line.verifier else _title(line.method)
+
+
+def _row(line: MethodResult) -> list[str | int | float | Estimate | None]:
+    bill = line.bill
+    return [
+        _title(line.method),
+        line.verifier + (" (control)" if line.control else "") if line.verifier else None,
+        line.n,
+        line.accuracy,
+        line.gain,
+        bill.flops or None,
+        bill.generated_tokens or None,
+        bill.verifier_tokens or None,
+        bill.seconds or None,
+    ]
+
+
+def _best_sentence(run: Run, result: EvalResult) -> str:
+    assert result.best is not None
+    gain, held_out = result.best.gain, result.best.held_out_gain
+    return (
+        f"best PRM method: {result.best.key}, {_points(gain)} points over {_title(run.config.baseline)}; "
+        f"with the method chosen on the other half of the problems {_points(held_out)}"
+    )
+
+
+def _points(estimate: Estimate) -> str:
+    return f"{100 * estimate.mean:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+
+
+def _lead(run: Run, result: EvalResult) -> str:
+    n = max(run.ns)
+    base = result.find(run.config.baseline, n)
+    oracle = result.find("pass_at_n", n)
+    text = (
+        f"{_title(run.config.baseline).capitalize()} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
+        f"problems; a perfect verifier would reach {oracle.accuracy.mean:.1%}."
+    )
+    if result.best is None:
+        return text
+    gain = result.best.gain
+    verdict = "clear of zero" if gain.clear_of() else "not clear of zero"
+    best = next(line for line in result.methods if line.key == result.best.key)
+    return (
+        f"{text} {_label(best)} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% interval "
+        f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {verdict}."
+    )
+
+
+def _facts(run: Run, result: EvalResult) -> dict[str, str | int | float]:
+    facts: dict[str, str | int | float] = {"Problems": len(result.problems), "Seed": run.config.seed}
+    if result.generator:
+        facts["Generator"] = f"{result.generator['name']} ({result.generator['revision'][:12]})"
+        facts["Generator parameters"] = result.generator["num_parameters"]
+        facts["Sampling"] = f"temperature {run.config.temperature:g}, top_p {run.config.top_p:g}"
+    for name, verifier in result.verifiers.items():
+        facts[f"Verifier {name}"] = (
+            f"{verifier['kind'].upper()}, {verifier['num_parameters']:,} parameters, "
+            f"aggregation {verifier['aggregation']}{', a control' if verifier['control'] else ''}"
+        )
+    facts["Samples"] = result.counts["samples"]
+    facts["Truncated samples"] = result.counts["truncated"]
+    facts["Samples without an answer"] = result.counts["no_answer"]
+    return facts
+
+
+def _accuracy_section(run: Run, result: EvalResult) -> Section:
+    n = max(run.ns)
+    baseline = _title(run.config.baseline)
+    figures = []
+    if len(run.ns) > 1:
+        figures = [
+            Figure(_accuracy_plot(result, by="n"), "Accuracy against the number of generated solutions."),
+            Figure(_accuracy_plot(result, by="flops"), "Accuracy against FLOPs per problem, both models included."),
+        ]
+    gains = [line for line in result.methods if line.gain is not None and line.n == n and not line.oracle]
+    if gains:
+        rows = [IntervalRow(_label(g), g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
+        title = f"Gain over {baseline} at n = {n}, percentage points"
+        figures.append(Figure(interval_plot(rows, title=title, x_label="points", reference_label=baseline)))
+    best = [i for i, line in enumerate(result.methods) if result.best and line.key == result.best.key]
+    text = (
+        "Selectors among samples (majority, best-of-n, weighted best-of-n, pass@n) are averages over all subsets of n "
+        "of the samples of each problem; greedy decoding and the tree searches are one run. Unfinished solutions do "
+        "not vote and cannot be chosen. Bands and brackets are 95% intervals, bootstrapped over problems; gains are "
+        "paired by problem at equal n."
+    )
+    if result.best:
+        text += f"\n\n{_best_sentence(run, result).capitalize()}."
+    if run.config.panel:
+        text = (
+            "The samples of a problem come from different systems, one each: the vote and the oracle are those of the "
+            "whole panel, and no estimate over subsets is given. Intervals are bootstrapped over problems."
+        )
+    caption = "Every method. Gains in percentage points; tokens, FLOPs and seconds are means per problem."
+    table = Table(HEADERS, [_row(line) for line in result.methods], caption, "methods.csv", best)
+    return Section("Accuracy", text, figures, [table])
+
+
+def _accuracy_plot(result: EvalResult, *, by: str) -> str:
+    """All methods in one picture; one colour for a verifier's methods would hide the methods, so each has its own."""
+    series, chance = [], []
+    for index, lines in enumerate(_curves(result)):
+        first = lines[0]
+        if first.method == "greedy" and by == "n":
+            chance.append((first.accuracy.mean, "greedy"))
+            continue
+        xs = [float(line.n) if by == "n" else line.bill.flops for line in lines]
+        if min(xs) <= 0:
+            continue
+        style = "dotted" if first.oracle else "dashed" if first.control else "solid"
+        estimates = [line.accuracy for line in lines]
+        series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=index))  # type: ignore[arg-type]
+    x_label = "generated solutions per problem" if by == "n" else "FLOPs per problem"
+    return line_plot(
+        series,
+        title=f"Accuracy against {'n' if by == 'n' else 'FLOPs'}",
+        x_label=x_label,
+        y_label="accuracy",
+        log_x=True,
+        chance=chance,
+    )
+
+
+def _curves(result: EvalResult) -> list[list[MethodResult]]:
+    """The lines of each method and verifier, in order of cost."""
+    curves: dict[tuple[str, str], list[MethodResult]] = {}
+    for line in result.methods:
+        curves.setdefault((line.method, line.verifier), []).append(line)
+    return [sorted(lines, key=lambda line: line.n) for lines in curves.values()]
+
+
+def _controls_section(result: EvalResult) -> Section:
+    rows = [
+        IntervalRow(f"{row['method']} − {row['control']}", *(row["difference"][k] for k in ("mean", "low", "high")))
+        for row in result.controls
+    ]
+    plot = interval_plot(rows, title="Trained verifier minus control, percentage points", x_label="points")
+    table = Table(
+        ["method", "control", Column("difference", "points")],
+        [[row["method"], row["control"], Estimate(**row["difference"])] for row in result.controls],
+        "The same search with the verifier and with the control, paired by problem.",
+        "controls.csv",
+    )
+    return Section("Against the controls", figures=[Figure(plot)], tables=[table])
+
+
+def _quality_section(result: EvalResult) -> Section:
+    rows, table = [], []
+    for name, quality in result.quality.items():
+        measures = {
+            "solutions, all": quality.solution_auroc,
+            "solutions, within a problem": quality.solution_auroc_within,
+            "steps, all": quality.step_auroc,
+            "steps, within a problem": quality.step_auroc_within,
+        }
+        rows += [IntervalRow(f"{name}: {what}", e.mean, e.low, e.high) for what, e in measures.items() if e]
+        f1 = (quality.first_error or {}).get("first_error_f1")
+        table.append([name, quality.n_solutions, *measures.values(), f1])
+    figures = []
+    if rows:
+        plot = interval_plot(
+            rows,
+            title="AUROC of the scores",
+            x_label="AUROC",
+            reference=CHANCE,
+            reference_label="chance",
+            scale="number",
+        )
+        figures = [Figure(plot, "The line at 0.5 is a verifier without skill.")]
+    headers: Sequence[str | Column] = [
+        "verifier",
+        Column("distinct solutions", "integer"),
+        "AUROC solutions",
+        "AUROC solutions within a problem",
+        "AUROC steps",
+        "AUROC steps within a problem",
+        "first-error F1",
+    ]
+    text = (
+        "Choosing among the samples of one problem needs skill within that problem. The AUROC over everything also "
+        "rewards knowing which problems are hard, which selects nothing. Equal solutions count once. Steps are judged "
+        "where the truth about each step is known; the first-error F1 is ProcessBench's."
+    )
+    caption = "Scores against the truth, intervals over problems."
+    return Section("Verifier quality", text, figures, [Table(headers, table, caption, "quality.csv")])
+
+
+def _cost_section(result: EvalResult) -> Section:
+    headers: list[str | Column] = [
+        "method",
+        "verifier",
+        *(
+            Column(name, "si")
+            for name in ("generated", "prefilled", "cached", "verifier tokens", "generator FLOPs", "verifier FLOPs")
+        ),
+        Column("seconds", "number"),
+    ]
+    rows = []
+    for lines in _curves(result):
+        line, bill = lines[-1], lines[-1].bill
+        if not bill.flops and not bill.generated_tokens:
+            continue
+        rows.append(
+            [
+                f"{_title(line.method)} @ {line.n}",
+                line.verifier or None,
+                bill.generated_tokens,
+                bill.prefilled_tokens,
+                bill.cached_tokens,
+                bill.verifier_tokens,
+                bill.generator_flops,
+                bill.verifier_flops,
+                bill.seconds,
+            ]
+        )
+    text = (
+        "FLOPs are 2 per parameter and token (arXiv 2408.03314): generated and prefilled tokens through the "
+        "generator, verifier tokens through the verifier; cached tokens cost nothing. n of M samples cost n/M of all "
+        "of them; the verifier reads equal samples of a problem once. Seconds are wall time of the batched run, "
+        "divided by the number of problems."
+    )
+    return Section("The bill", text, tables=[Table(headers, rows, "Means per problem.", "cost.csv")])
