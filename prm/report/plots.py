@@ -8,9 +8,8 @@ the same input.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,71 +25,18 @@ from prm.report.canvas import (
     margin_inches,
     text_inches,
 )
-from prm.report.formatting import number, percent, points, si
+from prm.report.formatting import percent, si
 from prm.report.layout import log_ticks, spread
+from prm.report.series import WRITERS, IntervalRow, Scale, Series, finite, heights, point_notes, tick_writer
 from prm.stats.calibration import ReliabilityBin
-from prm.stats.intervals import Estimate, wilson
+from prm.stats.intervals import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LineStyle = Literal["solid", "dashed", "dotted"]
-Scale = Literal["percent", "points", "number"]
+__all__ = ["IntervalRow", "Series", "histogram", "interval_plot", "line_plot", "reliability_plot"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_WRITE: dict[str, Callable[[float], str]] = {"percent": percent, "points": points, "number": number}
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of a plot.
-
-    Attributes:
-        label: its name, written at its end.
-        x, y: the points.
-        low, high: the band's edges, one per point; a series of one point gets an error bar instead.
-        style: how the line is drawn.
-        color: index into the palette, by default the series' place; a method should keep its own from plot to plot.
-    """
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    style: LineStyle = "solid"
-    color: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, values in (("y", self.y), ("low", self.low), ("high", self.high)):
-            if values is not None and len(values) != len(self.x):
-                raise DataError(f"series {self.label!r} has {len(self.x)} x and {len(values)} {name} values")
-        if (self.low is None) != (self.high is None):
-            raise DataError(f"series {self.label!r} has one edge of its band and not the other")
-
-    @classmethod
-    def from_estimates(
-        cls,
-        label: str,
-        x: Sequence[float],
-        estimates: Sequence[Estimate],
-        *,
-        style: LineStyle = "solid",
-        color: int | None = None,
-    ) -> Series:
-        """A series whose band is the intervals of its estimates."""
-        y, low, high = ([getattr(e, name) for e in estimates] for name in ("mean", "low", "high"))
-        return cls(label, x, y, low, high, style, color)
-
-
-@dataclass(frozen=True)
-class IntervalRow:
-    """One row of an interval plot."""
-
-    label: str
-    mean: float
-    low: float
-    high: float
 
 
 def line_plot(
@@ -112,7 +58,7 @@ def line_plot(
     Raises:
         DataError: no points at all, or an x that a logarithmic axis cannot show.
     """
-    drawn = [_finite(one) for one in series]
+    drawn = [finite(one) for one in series]
     xs = [x for one in drawn for x in one.x]
     if not xs:
         raise DataError(f"the plot {title!r} has no points", remedy="Give it at least one series with a finite value")
@@ -122,7 +68,7 @@ def line_plot(
     with drawing():
         figure, axes = frame(title, y_label, x_label, left=0.55, right=margin_inches(names), height=4.3)
         _set_x(axes, xs, log_x)
-        _set_y(axes, [*_heights(drawn), *(y for y, _ in chance)], scale)
+        _set_y(axes, [*heights(drawn), *(y for y, _ in chance)], scale)
         for y, _ in chance:
             axes.axhline(y, color=svg.MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1.2)
         marks = [i if one.color is None else one.color for i, one in enumerate(drawn)]
@@ -135,7 +81,7 @@ def line_plot(
         ]
         edge = axes.get_xlim()[1]
         label_margin(axes, ends + [MarginLabel(text, edge, y, svg.MUTED, quiet=True) for y, text in chance])
-        notes = {f"points-{i}": _notes(one, scale) for i, one in enumerate(drawn) if one.x}
+        notes = {f"points-{i}": point_notes(one, scale) for i, one in enumerate(drawn) if one.x}
         return svg.figure_to_svg(figure, description=f"{title}: {', '.join(names)}", tooltips=notes)
 
 
@@ -155,7 +101,7 @@ def interval_plot(
     """
     if not rows:
         raise DataError(f"the plot {title!r} has no rows")
-    write = _WRITE[scale]
+    write = WRITERS[scale]
     values = [f"{write(r.mean)} [{write(r.low)}, {write(r.high)}]" for r in rows]
     left = 0.3 + max(text_inches(row.label) for row in rows)
     right = 0.3 + max(text_inches(value, 9.5) for value in values)
@@ -166,7 +112,7 @@ def interval_plot(
         ends = [end for row in rows for end in (row.low, row.high, row.mean) if not math.isnan(end)]
         low, high = min([*ends, reference]), max([*ends, reference])
         axes.set_xlim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
-        axes.xaxis.set_major_formatter(_tick_writer(scale))
+        axes.xaxis.set_major_formatter(tick_writer(scale))
         axes.grid(axis="x", color=svg.GRID, linewidth=0.8)
         axes.axvline(reference, color=svg.INK, linewidth=1.1)
         for y, (row, value) in enumerate(zip(rows, values, strict=True)):
@@ -207,13 +153,15 @@ def histogram(
         figure, axes = frame(title, "Share of each group", x_label, left=0.55, right=0.25, **size)
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, 1.28 * max(float(share.max()) for share in shares) or 1.0)
-        axes.yaxis.set_major_formatter(_tick_writer("percent"))
+        axes.yaxis.set_major_formatter(tick_writer("percent"))
         axes.grid(axis="y", color=svg.GRID, linewidth=0.8)
         for index, share in enumerate(shares):
             colour = svg.series_color(index)
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
             axes.stairs(share, edges, color=colour, linewidth=1.6)
         _label_peaks(axes, names, shares, edges)
+        top = max(float(share.max()) for share in shares)
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 1.05 * top])  # none behind the names
         return svg.figure_to_svg(figure, description=f"{title}: {', '.join(map(' '.join, names))}")
 
 
@@ -237,7 +185,7 @@ def reliability_plot(
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks([0, 0.25, 0.5, 0.75, 1])
-            axis.set_major_formatter(_tick_writer("percent"))
+            axis.set_major_formatter(tick_writer("percent"))
         axes.grid(color=svg.GRID, linewidth=0.8)
         axes.plot([0, 1], [0, 1], color=svg.MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.vlines(x, low, high, color=svg.series_color(0), linewidth=1.6, alpha=0.6)
@@ -245,21 +193,6 @@ def reliability_plot(
         _markers(axes, Series("", x, y), 0, "points-0")
         notes = [f"{percent(b.predicted)} said, {percent(b.observed)} right, {b.count:,} {unit}" for b in bins]
         return svg.figure_to_svg(figure, description=f"{title}: {'; '.join(notes)}", tooltips={"points-0": notes})
-
-
-def _finite(one: Series) -> Series:
-    """Leave out the points that have no finite value, and order the others by x."""
-    keep = [i for i in range(len(one.x)) if math.isfinite(one.x[i]) and math.isfinite(one.y[i])]
-    keep.sort(key=lambda i: one.x[i])
-    x, y = [one.x[i] for i in keep], [one.y[i] for i in keep]
-    low = None if one.low is None else [one.low[i] for i in keep]
-    high = None if one.high is None else [one.high[i] for i in keep]
-    return Series(one.label, x, y, low, high, one.style, one.color)
-
-
-def _heights(series: Sequence[Series]) -> list[float]:
-    found = [value for one in series for values in (one.y, one.low, one.high) for value in values or ()]
-    return [value for value in found if math.isfinite(value)]
 
 
 def _set_x(axes: Axes, xs: Sequence[float], log_x: bool) -> None:
@@ -283,19 +216,8 @@ def _set_y(axes: Axes, heights: Sequence[float], scale: Scale) -> None:
     if scale == "percent":  # no room for accuracies that cannot be
         low, high = max(low, -0.01), min(high, 1.01)
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_formatter(_tick_writer(scale))
+    axes.yaxis.set_major_formatter(tick_writer(scale))
     axes.grid(axis="y", color=svg.GRID, linewidth=0.8)
-
-
-def _tick_writer(scale: Scale) -> Callable[[float, float], str]:
-    """Ticks carry no more decimals than they need."""
-
-    def write(value: float, _: float) -> str:
-        text = f"{value if scale == 'number' else 100 * value:.6g}".replace("-", "−")
-        sign = "+" if scale == "points" and value > 0 else ""
-        return f"{sign}{text}{'%' if scale == 'percent' else ''}"
-
-    return write
 
 
 def _draw_series(axes: Axes, one: Series, mark: int, gid: str) -> None:
@@ -327,15 +249,6 @@ def _markers(axes: Axes, one: Series, mark: int, gid: str) -> None:
         zorder=4,
     )
     markers.set_gid(gid)
-
-
-def _notes(one: Series, scale: Scale) -> list[str]:
-    write = _WRITE[scale]
-    notes = [f"{one.label}: {write(y)} at {si(x, trim=True)}" for x, y in zip(one.x, one.y, strict=True)]
-    if one.low is None or one.high is None:
-        return notes
-    ends = zip(one.low, one.high, strict=True)
-    return [f"{note}, interval {write(a)} to {write(b)}" for note, (a, b) in zip(notes, ends, strict=True)]
 
 
 def _interval_row(axes: Axes, y: int, row: IntervalRow, value: str, colour: str) -> None:

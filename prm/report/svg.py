@@ -27,6 +27,7 @@ _NEUTRAL = {  # placeholder: variable, light, dark
     GRID: ("grid", "#e1e4e8", "#333a44"),
     PAPER: ("paper", "#ffffff", "#14171c"),
 }
+MARGIN = 14  # points around a picture that stands on its own
 FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 RC_PARAMS: Any = {
@@ -88,8 +89,16 @@ def figure_to_svg(figure: Figure, *, description: str, tooltips: Mapping[str, Se
 def standalone_svg(svg: str) -> str:
     """A picture of this module as a file of its own, which follows the reader's theme (a README's picture, say)."""
     head = svg.index(">") + 1
+    start = re.sub(r' (width|height)="[^"]*"', "", svg[:head])
+    start = re.sub(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', _with_margin, start)
     style = f"<style>{theme_css('svg')} svg {{ background: var(--paper) }}</style>"
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:head]}{style}{svg[head:]}'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{start}{style}{svg[head:]}\n'
+
+
+def _with_margin(match: re.Match[str]) -> str:
+    """A page has margins of its own; a picture on its own needs them inside."""
+    width, height = float(match[1]) + 2 * MARGIN, float(match[2]) + 2 * MARGIN
+    return f'width="{width:g}pt" height="{height:g}pt" viewBox="{-MARGIN} {-MARGIN} {width:g} {height:g}"'
 
 
 def _declarations(colours: Mapping[str, str]) -> str:

@@ -183,7 +183,7 @@ def _subset_shares(total: int, n: int) -> FloatArray:
     return np.concatenate([[1.0], np.cumprod(ratios)])[::-1]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)  # of up to tens of megabytes each
 def _subsets(total: int, n: int, subsets: int, seed: int) -> FloatArray:
     """Membership (S, total) of all subsets of size n, or of a random sample of them."""
     if math.comb(total, n) <= ENUMERATE_UP_TO:

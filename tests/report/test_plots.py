@@ -185,7 +185,10 @@ def test_a_reliability_plot_tells_each_bin() -> None:
 
 def test_a_picture_on_its_own_follows_the_readers_theme() -> None:
     alone = standalone_svg(accuracy_plot())
-    ElementTree.fromstring(alone.encode())
+    root = ElementTree.fromstring(alone.encode())
+    left, top, width, height = map(float, root.attrib["viewBox"].split())
+    assert left < 0 and top < 0
+    assert root.attrib["width"] == f"{width:g}pt" and root.attrib["height"] == f"{height:g}pt"
     assert "prefers-color-scheme: dark" in alone
     assert alone.startswith("<?xml")
 

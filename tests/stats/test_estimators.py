@@ -140,13 +140,13 @@ def test_methods_at_one_seed_meet_the_same_subsets() -> None:
 
 
 def test_large_sample_counts_stay_finite_and_exact() -> None:
-    # C(2000, 1001) has 601 digits, far beyond a float.
-    correct = np.arange(2000) < 3
-    assert pass_at_n(correct, 1001) == pytest.approx(1 - comb(1997, 1001) / comb(2000, 1001), rel=1e-12)
-    classes = np.repeat([0, 1], [1040, 960])
-    won = majority_at_n(classes, classes == 0, 1001)
-    # Hypergeometric tail: more than 500 of the 1,001 drawn are of the class of 1,040.
-    tail = sum(comb(1040, x) * comb(960, 1001 - x) for x in range(501, 1002)) / comb(2000, 1001)
+    # C(1200, 601) has 360 digits, beyond a float.
+    correct = np.arange(1200) < 3
+    assert pass_at_n(correct, 601) == pytest.approx(1 - comb(1197, 601) / comb(1200, 601), rel=1e-12)
+    classes = np.repeat([0, 1], [630, 570])
+    won = majority_at_n(classes, classes == 0, 601)
+    # Hypergeometric tail: more than 300 of the 601 drawn are of the class of 630.
+    tail = sum(comb(630, x) * comb(570, 601 - x) for x in range(301, 602)) / comb(1200, 601)
     assert 0.9 < tail < 1
     assert won == pytest.approx(tail, rel=1e-9)
 
