@@ -2,9 +2,9 @@
 
     prm label --rollouts_path runs/a/rollouts.jsonl --model_name_or_path runs/generator --n 8 --output_dir runs/b
 
-writes `labels.jsonl`, `label_report.json` (shares, values by position, cost, and accuracy where the truth is known) and
-`label_run.json` (what produced it). Completions are kept in `label_ledger.jsonl` as they are finished. How labels are
-made is the labeler's business (`data_gen.monte_carlo`), the report is `data_gen.label_report`'s.
+writes `labels.jsonl`, `label_report.json` (shares, values by position, cost, and accuracy where the truth is known)
+and `label_run.json` (what produced it). Completions are kept in `label_ledger.jsonl` as they are finished. How labels
+are made is the labeler's business (`data_gen.monte_carlo`), the report is `data_gen.label_report`'s.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def label_report(
         "unparsable_share": _share(outcomes.count(Outcome.UNPARSABLE), len(outcomes)),
         "timeout_share": _share(outcomes.count(Outcome.TIMEOUT), len(outcomes)),
         "unknown_labels": sum(label.hard is None for label in labels),
-        "hard_correct_share": _share(sum(label.hard == 1 for label in labels), len(labels)),
+        "hard_correct_share": _share([label.hard for label in labels].count(1), len(labels)),
         "tokens_per_label": cost.generated_tokens / max(1, len(labels)),
         "cost": cost.to_dict(),
         "by_position": _by_position(rows),
@@ -57,7 +58,7 @@ def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
             {
                 "position": position,
                 "labels": len(labels),
-                "mean": _share(sum(values), len(values)) if values else None,
+                "mean": math.fsum(values) / len(values) if values else None,
                 "all_wrong": _share(values.count(0.0), len(values)),
                 "mixed": _share(sum(0 < value < 1 for value in values), len(values)),
                 "all_right": _share(values.count(1.0), len(values)),
@@ -102,8 +103,8 @@ def label_table(report: Mapping[str, Any]) -> str:
     """The report's main lines, for the terminal."""
     cost = report["cost"]
     lines = [
-        f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {report['completions']:,} completions of "
-        f"{report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
+        f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {report['completions']:,} completions "
+        f"of {report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
         f"{report['decided_by_rollout']:,} decided by the rollout)",
         f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
         f"cost: {report['tokens_per_label']:.1f} tokens per label, {cost['generated_tokens']:,} generated, "

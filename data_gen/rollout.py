@@ -4,7 +4,8 @@
 
 writes `rollouts.jsonl`, `rollout_report.json` (what came out and what it cost) and `rollout_run.json` (what produced
 it). Samples are kept in `rollout_ledger.jsonl` as they are finished, so that a killed run goes on where it was.
-Sampling is `prm.generation`'s, splitting `prm.splitting`'s, grading `prm.grading`'s; the report is `data_gen.rollout_report`'s.
+Sampling is `prm.generation`'s, splitting `prm.splitting`'s, grading `prm.grading`'s; the report is
+`data_gen.rollout_report`'s.
 """
 
 from __future__ import annotations

@@ -94,9 +94,8 @@ def _compare(rollouts: Sequence[Rollout], verdicts: Mapping[str, bool]) -> dict[
 
 def rollout_table(report: Mapping[str, Any]) -> str:
     """The report's main lines, for the terminal."""
-    lines = [
-        f"{report['rollouts']} rollouts of {report['problems']} problems, {report['steps_per_rollout']:.1f} steps each"
-    ]
+    steps = report["steps_per_rollout"]
+    lines = [f"{report['rollouts']} rollouts of {report['problems']} problems, {steps:.1f} steps each"]
     lines.append("outcomes: " + ", ".join(f"{name} {count}" for name, count in report["outcomes"].items() if count))
     for source, row in report["by_source"].items():
         accuracy = row["accuracy"]
@@ -109,9 +108,8 @@ def rollout_table(report: Mapping[str, Any]) -> str:
             f"{cost['cached_tokens']:,} cached, {cost['flops']:.3g} FLOPs"
         )
     if report["truncated_share"]:
-        lines.append(
-            f"truncated: {report['truncated_share']:.1%}, not counted as wrong; raise max_new_tokens, or set stop"
-        )
+        share = report["truncated_share"]
+        lines.append(f"truncated: {share:.1%}, not counted as wrong; raise max_new_tokens, or set stop")
     if report.get("out_of_context"):
         lines.append(f"longer than the generator's context: {report['out_of_context']}")
     if "recorded_verdicts" in report:

@@ -45,8 +45,8 @@ class InPlaceLayer(DynamicLayer):
         used = self.get_seq_length()
         if not used:
             return
-        self._key_room = _with_room(self.keys[indices], self.keys, used + _SPARE_TOKENS, len(indices))
-        self._value_room = _with_room(self.values[indices], self.values, used + _SPARE_TOKENS, len(indices))
+        self._key_room = self._key_room.index_select(0, indices)
+        self._value_room = self._value_room.index_select(0, indices)
         self.keys, self.values = self._key_room[..., :used, :], self._value_room[..., :used, :]
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
@@ -57,9 +57,9 @@ class InPlaceLayer(DynamicLayer):
             self.batch_select_indices(torch.arange(len(self.keys), device=self.keys.device).repeat_interleave(repeats))
 
 
-def _with_room(filled: torch.Tensor | None, like: torch.Tensor, tokens: int, rows: int | None = None) -> torch.Tensor:
+def _with_room(filled: torch.Tensor | None, like: torch.Tensor, tokens: int) -> torch.Tensor:
     """A buffer for `tokens` tokens that begins with what is filled."""
-    room = like.new_empty((rows or like.shape[0], like.shape[1], tokens, like.shape[3]))
+    room = like.new_empty((like.shape[0], like.shape[1], tokens, like.shape[3]))
     if filled is not None:
         room[..., : filled.shape[-2], :] = filled
     return room

@@ -23,8 +23,13 @@ _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 def request_uniforms(seeds: Sequence[int], count: int) -> np.ndarray:
     """Uniform numbers in [0, 1), float32, shape (B, count): row b is the Philox stream of `seeds[b]`."""
     uniforms = np.empty((len(seeds), count), dtype=np.float32)
+    stream = np.random.Philox(key=0)
+    generator, state = np.random.Generator(stream), stream.state
     for row, seed in enumerate(seeds):
-        uniforms[row] = np.random.Generator(np.random.Philox(key=seed)).random(count)
+        # The same as `Philox(key=seed)`, whose construction asks the system for entropy it then does not use.
+        state["state"]["key"][0] = seed
+        stream.state = state
+        uniforms[row] = generator.random(count)
     return np.minimum(uniforms, _BELOW_ONE)  # a double just below 1 rounds up to 1
 
 
