@@ -59,7 +59,7 @@ def compare(answer: str, reference: str) -> Outcome:
     """Compare two answers by Math-Verify alone.
 
     `UNPARSABLE`: the reference is mathematics and the answer is not, or the comparison ran out of memory or stack.
-    Where the reference itself cannot be parsed, the two are compared as texts. May take for ever.
+    Where the reference itself cannot be parsed, the two are compared as texts. May take forever.
     """
     from math_verify import verify
 
@@ -146,9 +146,11 @@ def _address_space() -> int:
         return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _bloated(memory_mb: int, at_start: int) -> bool:
-    """Whether half of the allowance is gone for good: a fresh process is then better than one that starves."""
-    return at_start > 0 and _address_space() - at_start > memory_mb * 2**19
+def _address_space_or_zero() -> int:
+    try:
+        return _address_space()
+    except OSError:  # not Linux
+        return 0
 
 
 def serve(connection: Connection, timeout_s: float, memory_mb: int) -> None:
@@ -162,7 +164,8 @@ def serve(connection: Connection, timeout_s: float, memory_mb: int) -> None:
     # The imports, the grammar's tables and SymPy's lazy modules, before any clock runs or any limit holds.
     compare(r"\frac{x^2-1}{x-1}", "x+1")
     lock_in(memory_mb)
-    at_start = _address_space() if os.path.exists("/proc/self/statm") else 0
+    # Once half of the allowance is gone for good, a fresh process is better than one that starves.
+    bloated = _address_space_or_zero() + memory_mb * 2**19
     connection.send_bytes(b"ready")
     while True:
         while not connection.poll(ORPHAN_CHECK_S):
@@ -173,8 +176,8 @@ def serve(connection: Connection, timeout_s: float, memory_mb: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
         outcome = compare(answer, reference)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        retire = _bloated(memory_mb, at_start) if at_start else False
-        connection.send_bytes(json.dumps({"outcome": outcome.value, "retire": retire}).encode())
+        reply = {"outcome": outcome.value, "retire": _address_space_or_zero() > bloated}
+        connection.send_bytes(json.dumps(reply).encode())
 
 
 def main() -> None:
