@@ -1,7 +1,7 @@
 """From the command line and a YAML recipe to config dataclasses.
 
 `--config recipe.yaml` sets defaults, `--key value` overrides them, and an unknown key raises and suggests the nearest
-(TRL's `TrlParser` does the reading).
+(TRL's `TrlParser` does the reading). `embedded:generator` and `embedded:base` stand for the shipped models' paths.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from prm.errors import ConfigError, MissingFileError, PrmError
+from prm.worlds.models import PREFIX, expand_embedded
 
 
 def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = None) -> Any:
@@ -46,7 +47,18 @@ def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = N
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(_friendly(str(error), known)) from error
+    for config in configs:
+        _expand_embedded_models(config)
     return configs if several else configs[0]
+
+
+def _expand_embedded_models(config: Any) -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name, None)
+        if isinstance(value, str) and PREFIX in value:
+            setattr(config, field.name, expand_embedded(value))
+        elif isinstance(value, list):
+            setattr(config, field.name, [expand_embedded(v) if isinstance(v, str) else v for v in value])
 
 
 def _with_checked_recipe(arguments: list[str], known: list[str]) -> list[str]:
