@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.errors import ConfigError, ModelError
@@ -177,6 +178,11 @@ def add_lora(model: Any, config: LoraConfig, kind: Kind) -> Any:
     if excluded is None or not isinstance(excluded, str):
         config.exclude_modules = sorted({*(excluded or ()), name})
     wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    for adapter in wrapped.peft_config.values():
+        # A relative path would hold in this working directory only.
+        base = adapter.base_model_name_or_path
+        if base and Path(base).is_dir():
+            adapter.base_model_name_or_path = str(Path(base).resolve())
     if not all(p.requires_grad for n, p in wrapped.named_parameters() if f"{name}.modules_to_save" in n):
         raise ModelError(f"PEFT did not make the head {name!r} trainable; report this with the model's name")
     return wrapped

@@ -8,14 +8,14 @@ zero2`, ...) and then launches the second. A killed run goes on from its last ch
 again, and a finished one does nothing.
 
 What a run leaves in `output_dir`: the model or adapter with its tokenizer and `scoring_spec.json`, and
-`train_metrics.json` with the counts, settings and results that a model card needs. Rows are read by
+`train_metrics.json` with the counts, settings and results that a model card needs (`train_run.json` has what differs
+between two runs with the same results). Rows are read by
 `prm.training_rows`, the loop is `prm.trainer`'s.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
@@ -27,9 +27,11 @@ from trl import ModelConfig
 
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
+from prm.generation.checkpoint import model_name
 from prm.heads import build_model, load_tokenizer
 from prm.jsonl import write_json
 from prm.progress import progress_bar
+from prm.run_record import RunRecord
 from prm.train_launch import launch, split_launch_arguments
 from prm.train_report import summary, training_metrics
 from prm.train_run import (
@@ -45,6 +47,7 @@ from prm.training_rows import LoadedRows, StepRow, load_rows, shuffle_labels, sp
 from prm.verifier_config import VerifierConfig
 
 MERGED = "merged"
+RUN_FILE = "train_run.json"
 
 
 @dataclass
@@ -100,6 +103,7 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     Raises:
         ConfigError, DataError, ModelError, FormatError: see their messages; nothing has been trained then.
     """
+    record = RunRecord(seed=config.seed)
     directory = _check(config, model_config)
     loaded, train_rows, eval_rows = _load(script, config)
     settings = run_settings(config, model_config, _data_settings(script, loaded, eval_rows))
@@ -110,19 +114,19 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     if config.should_save:
         claim_directory(directory, settings)
     checkpoint = config.resume_from_checkpoint or last_checkpoint(directory)
-    started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - started
     evaluation = trainer.final_evaluation()
     trainer.save_model()
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()
-    metrics = training_metrics(script, config, loaded, trainer, evaluation, settings, seconds)
+    metrics = training_metrics(script, config, loaded, trainer, evaluation, settings)
     if config.should_save:
         if script.merge_adapter and model_config.use_peft:
             write_merged(directory, config, model_config)
             write_json(directory / MERGED / METRICS_FILE, metrics)
-        write_json(directory / METRICS_FILE, metrics)
+        facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}
+        record.write(directory, facts, name=RUN_FILE)
+        write_json(directory / METRICS_FILE, metrics)  # last: its presence says that the run is finished
     trainer.accelerator.wait_for_everyone()
     return TrainResult(directory, metrics)
 
@@ -188,7 +192,7 @@ def _build_trainer(
         eval_dataset=eval_rows or None,
         processing_class=tokenizer,
         peft_config=lora_config(model_config),
-        base_model=name,
+        base_model=model_name(name),
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)

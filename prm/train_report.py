@@ -14,17 +14,11 @@ if TYPE_CHECKING:
     from prm.verifier_config import VerifierConfig
 
 
-_NOT_SHOWN = set(
-    [
-        "data_digest",
-        "eval_digest",
-        "load_in_8bit",
-        "load_in_4bit",
-        "bnb_4bit_quant_type",
-        "use_bnb_nested_quant",
-        "lora_task_type",
-    ]
-)
+# Not a hyper-parameter, named elsewhere in the file, or without effect here.
+_NOT_SHOWN = {
+    *("kind", "label_view", "data_digest", "eval_digest", "shuffle_labels", "model_name_or_path", "lora_task_type"),
+    *("load_in_8bit", "load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant"),
+}
 
 
 def training_metrics(
@@ -34,9 +28,9 @@ def training_metrics(
     trainer: VerifierTrainer,
     evaluation: dict[str, Any],
     settings: dict[str, Any],
-    seconds: float,
 ) -> dict[str, Any]:
     """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit."""
+    dataset = Path(script.dataset_name)
     train: Any = trainer.train_dataset
     evaluated: Any = trainer.eval_dataset
     losses = [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
@@ -48,7 +42,9 @@ def training_metrics(
         "label_source": trainer.label_source,
         "base_model": trainer.base_model,
         "data": {
-            "dataset_name": script.dataset_name,
+            "dataset_name": Path(script.dataset_name).name
+            if Path(script.dataset_name).exists()
+            else script.dataset_name,
             "digest": loaded.digest,
             "shuffled_labels": script.shuffle_labels,
             "dropped_rows": dict(loaded.dropped),
@@ -69,8 +65,6 @@ def training_metrics(
             "steps": trainer.state.global_step,
             "epochs": trainer.state.epoch,
             "final_loss": losses[-1]["loss"] if losses else None,
-            "seconds": round(seconds, 1),
-            "processes": config.world_size,
             "loss_history": losses,
         },
         "eval": evaluation,
@@ -84,7 +78,7 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
     counts = data["train"]
     lines.append(
         f"trained on {counts['rows']} rows of {counts['groups']} problems ({counts['labels']} labels, "
-        f"{counts['tokens']} tokens), {training['steps']} steps in {training['seconds']} s"
+        f"{counts['tokens']} tokens), {training['steps']} steps"
     )
     if counts["truncated_rows"]:
         lines.append(

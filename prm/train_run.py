@@ -1,8 +1,8 @@
 """What makes one training run different from another, and where it stands.
 
 A run is identified by the settings that decide its result. They are written into its directory when it starts
-(`train_run.json`), so that the same command goes on after a kill and does nothing once finished, and another command
-never mixes with what is there. What was measured goes into `train_metrics.json`, the last file of a run.
+(`train_settings.json`), so that the same command goes on after a kill and does nothing once finished, and another
+command never mixes with what is there. What was measured goes into `train_metrics.json`, the last file of a run.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from prm.errors import ConfigError
+from prm.generation.checkpoint import model_name, model_revision
 from prm.jsonl import write_json
 
-RUN_FILE = "train_run.json"
+SETTINGS_FILE = "train_settings.json"
 METRICS_FILE = "train_metrics.json"
 
 # The training arguments that decide the result; all others (logging, saving, devices) may change between two starts.
@@ -34,10 +35,15 @@ def run_settings(config: Any, model_config: Any, data: dict[str, Any]) -> dict[s
         config: a `VerifierConfig`.
         model_config: a `VerifierModelConfig`.
         data: digests of the rows and what was done to them.
+
+    Raises:
+        MissingFileError, ModelError: there is no such base model.
     """
     settings = {name: getattr(config, name) for name in DECISIVE}
     settings["global_batch"] = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     settings |= dataclasses.asdict(model_config)
+    settings["model_name_or_path"] = model_name(model_config.model_name_or_path)
+    settings["base_revision"] = model_revision(model_config.model_name_or_path)
     settings |= data
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return plain
@@ -49,7 +55,7 @@ def check_directory(directory: Path, settings: dict[str, Any]) -> None:
     Raises:
         ConfigError: the first setting that differs.
     """
-    path = directory / RUN_FILE
+    path = directory / SETTINGS_FILE
     if not path.is_file() or (finished_metrics(directory) is None and last_checkpoint(directory) is None):
         return
     there = json.loads(path.read_text(encoding="utf-8"))
@@ -63,7 +69,7 @@ def check_directory(directory: Path, settings: dict[str, Any]) -> None:
 
 def claim_directory(directory: Path, settings: dict[str, Any]) -> None:
     """Write the settings into the run's directory, once it is known that the run can start."""
-    write_json(directory / RUN_FILE, settings)
+    write_json(directory / SETTINGS_FILE, settings)
 
 
 def finished_metrics(directory: Path) -> dict[str, Any] | None:

@@ -22,8 +22,8 @@ Returns:
 
 Examples:
 
-    >>> evaluate.load("eval/metrics/step_accuracy").compute(predictions=[0.9, 0.2, 0.6], references=[1, 0, 0])
-    {'step_accuracy': 0.6666666666666666, 'base_rate': 0.6666666666666666}
+    >>> evaluate.load("eval/metrics/step_accuracy").compute(predictions=[0.9, 0.2, 0.6, 0.1], references=[1, 0, 0, 0])
+    {'step_accuracy': 0.75, 'base_rate': 0.75}
 """
 
 _CITATION = ""
