@@ -205,6 +205,20 @@ def careless_solution(operations: int, error_rate: float, rng: random.Random) ->
     return problem, steps
 
 
+def careless_lines(count: int, error_rate: float, rng: random.Random) -> list[CheckedStep]:
+    """Draw single operations that have nothing to do with each other, each with a wrong result with probability
+    `error_rate`."""
+    lines = []
+    for _ in range(count):
+        value = rng.randint(1, LIMIT)
+        op, operand = sample_operation(value, rng)
+        right = rng.random() >= error_rate
+        result = apply(value, op, operand)
+        written = result if right else _wrong_result(value, op, operand, rng)
+        lines.append(CheckedStep(f"{value}{op}{operand}={written}", f"{value}{op}{operand}={result}", right))
+    return lines
+
+
 def _near(value: int, rng: random.Random) -> int:
     while True:
         near = value + rng.choice((-10, -2, -1, 1, 2, 10, -20, 20, rng.randint(-LIMIT, LIMIT)))

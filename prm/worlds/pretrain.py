@@ -13,38 +13,41 @@ The curriculum, the tokenizer and the rows live here; problems and mistakes come
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prm.errors import ConfigError
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import PromptFormat, StepFormat
-from prm.worlds.arithmetic import Chain, CheckedStep, careless_solution, sample_chain, split_of
+from prm.worlds.arithmetic import Chain, CheckedStep, careless_lines, careless_solution, sample_chain, split_of
 
 SEPARATOR = "\n"
 SOLVE_TEMPLATE = "{problem}\n"
 CHECK_TEMPLATE = "check {problem}\n"
 GOOD_MARK, BAD_MARK = "+", "-"
 IGNORED = -100
-_PARTS = re.compile(r"\d+|\D+")  # of a step: numbers and what stands between them; one token per character
+TASKS = ("solve", "lines", "chains")
+LINES_PER_ROW = 6
 
 
 @dataclass
 class PretrainConfig:
-    """What to train and for how long. One entry per phase in `phase_tokens` and `phase_max_operations`."""
+    """What to train and for how long; `phase_task` and `phase_tokens` have one entry per phase."""
 
     output_dir: str = field(metadata={"help": "Directory of the checkpoint"})
     hidden_size: int = field(default=64, metadata={"help": "Width of the model"})
     num_hidden_layers: int = field(default=4, metadata={"help": "Layers of the model"})
     num_attention_heads: int = field(default=4, metadata={"help": "Attention heads"})
-    check_fraction: float = field(default=0.0, metadata={"help": "Share of rows that check a solution"})
-    error_rate: float = field(default=0.4, metadata={"help": "Share of wrong steps in the rows that check"})
-    phase_tokens: list[int] = field(default_factory=lambda: [1_000_000], metadata={"help": "Tokens of each phase"})
-    phase_max_operations: list[int] = field(
-        default_factory=lambda: [6], metadata={"help": "Longest chain of each phase; lengths are drawn from 1 up"}
+    phase_task: list[str] = field(
+        default_factory=lambda: ["solve"],
+        metadata={"help": "What each phase teaches: solve chains, check lines, or check chains"},
     )
+    phase_tokens: list[int] = field(default_factory=lambda: [1_000_000], metadata={"help": "Tokens of each phase"})
+    max_operations: int = field(default=6, metadata={"help": "Longest chain; lengths are drawn from 1 up"})
+    solve_fraction: float = field(default=0.15, metadata={"help": "Share of solving rows in the phases that check"})
+    error_rate: float = field(default=0.4, metadata={"help": "Share of wrong steps in the rows that check"})
     batch_rows: int = field(default=48, metadata={"help": "Rows of one optimiser step"})
     learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate"})
     warmup_steps: int = field(default=50, metadata={"help": "Linear warm-up, in optimiser steps"})
@@ -119,15 +122,15 @@ def solve_row(chain: Chain, tokenizer: Any) -> dict[str, list[int]]:
 
 
 def check_row(problem: str, steps: Sequence[CheckedStep], tokenizer: Any) -> dict[str, list[int]]:
-    """Prompt and a solution with mistakes. The labels are a mark after each separator and, within a step, what should
-    stand there, whatever was written: checking is learned together with computing."""
+    """Prompt and steps, some of them wrong. The labels are a mark after each separator and the digits that each
+    operation should have resulted in, whatever was written: checking is learned together with computing."""
     separator = tokenizer.encode(SEPARATOR)
     good, bad = tokenizer.convert_tokens_to_ids([GOOD_MARK, BAD_MARK])
     ids = tokenizer.encode(CHECK_TEMPLATE.format(problem=problem))
     labels = [IGNORED] * len(ids)
     mark: int | None = None
     for step in steps:
-        step_labels = _expected_labels(step, tokenizer)
+        step_labels = _result_labels(step, tokenizer)
         if mark is not None:
             step_labels[0] = mark  # predicted from the separator before this token
         ids += tokenizer.encode(step.written) + separator
@@ -137,24 +140,31 @@ def check_row(problem: str, steps: Sequence[CheckedStep], tokenizer: Any) -> dic
     return {"input_ids": [*ids, tokenizer.eos_token_id], "labels": [*labels, mark]}
 
 
-def _expected_labels(step: CheckedStep, tokenizer: Any) -> list[int]:
-    """One label per token of the written step: the expected one, number by number and aligned from the left, so that
-    a number of another length does not shift what follows it."""
-    labels: list[int] = []
-    for written, expected in zip(_PARTS.findall(step.written), _PARTS.findall(step.expected), strict=True):
-        known = tokenizer.encode(expected)[: len(written)]
-        labels += known + [IGNORED] * (len(written) - len(known))
-    return labels
+def _result_labels(step: CheckedStep, tokenizer: Any) -> list[int]:
+    """One label per token (here: character) of the written step: the expected result's digits after the `=`."""
+    before, found, result = step.written.rpartition("=")
+    if not found:
+        return [IGNORED] * len(step.written)
+    digits = tokenizer.encode(step.expected.rpartition("=")[2])[: len(result)]
+    return [IGNORED] * (len(before) + 1) + digits + [IGNORED] * (len(result) - len(digits))
 
 
 def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list[int]]]:
     """Yield the rows phase after phase, in batches of similar length; only chains of the training split occur, except
-    for single operations, of which there are too few to split."""
+    for single operations, of which there are too few to split.
+
+    Raises:
+        ConfigError: an unknown task, or another number of tasks than of token counts.
+    """
+    if len(config.phase_task) != len(config.phase_tokens) or not set(config.phase_task) <= set(TASKS):
+        raise ConfigError(
+            f"phase_task must name one of {', '.join(TASKS)} for each of the {len(config.phase_tokens)} phase_tokens"
+        )
     rng = random.Random(config.seed)
-    for tokens, longest in zip(config.phase_tokens, config.phase_max_operations, strict=True):
+    for task, tokens in zip(config.phase_task, config.phase_tokens, strict=True):
         spent = 0
         while spent < tokens:
-            pool = [_row(longest, config, rng, tokenizer) for _ in range(64 * config.batch_rows)]
+            pool = [_row(task, config, rng, tokenizer) for _ in range(64 * config.batch_rows)]
             pool.sort(key=lambda row: len(row["input_ids"]))
             batches = [pool[at : at + config.batch_rows] for at in range(0, len(pool), config.batch_rows)]
             rng.shuffle(batches)
@@ -164,18 +174,20 @@ def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list
                     yield from batch
 
 
-def _row(longest: int, config: PretrainConfig, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
-    checking = rng.random() < config.check_fraction
+def _row(task: str, config: PretrainConfig, rng: random.Random, tokenizer: Any) -> dict[str, list[int]]:
+    solving = task == "solve" or rng.random() < config.solve_fraction
+    if task == "lines" and not solving:
+        return check_row("", careless_lines(LINES_PER_ROW, config.error_rate, rng), tokenizer)
     while True:
-        operations = rng.randint(1, longest)
-        if checking:
-            problem, steps = careless_solution(operations, config.error_rate, rng)
-        else:
+        operations = rng.randint(1, config.max_operations)
+        if solving:
             chain = sample_chain(operations, rng)
             problem = chain.text
+        else:
+            problem, steps = careless_solution(operations, config.error_rate, rng)
         if operations == 1 or split_of(problem) == "train":
             break
-    return check_row(problem, steps, tokenizer) if checking else solve_row(chain, tokenizer)
+    return solve_row(chain, tokenizer) if solving else check_row(problem, steps, tokenizer)
 
 
 def collate(rows: list[dict[str, Any]], pad_token_id: int) -> dict[str, Any]:
@@ -231,8 +243,8 @@ def pretrain(config: PretrainConfig) -> Path:
     trainer.train()
     trainer.save_model(config.output_dir)
     tokenizer.save_pretrained(config.output_dir)
-    if config.check_fraction:
-        zero_shot_spec(longest=max(config.phase_max_operations)).save(config.output_dir)
+    if set(config.phase_task) != {"solve"}:
+        zero_shot_spec(config.max_operations).save(config.output_dir)
     return Path(config.output_dir)
 
 

@@ -6,6 +6,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from prm.errors import ConfigError
 from prm.verifier import Verifier
 from prm.worlds.arithmetic import CheckedStep, careless_solution, parse_chain, split_of
 from prm.worlds.pretrain import IGNORED, PretrainConfig, check_row, collate, make_rows, pretrain, solve_row
@@ -41,21 +44,29 @@ def test_checking_rows_predict_a_mark_from_each_separator_and_never_contain_one(
         assert marks == ["+" if step.right else "-" for step in steps]
 
 
-def test_within_a_step_the_labels_are_what_should_stand_there(tokenizer: Any) -> None:
-    steps = [CheckedStep("7+5=9", "7+5=12", False), CheckedStep("9-13=9", "9-3=6", False)]
+def test_within_a_step_the_labels_are_the_right_result_whatever_was_written(tokenizer: Any) -> None:
+    steps = [CheckedStep("7+5=9", "7+5=12", False), CheckedStep("9-3=16", "9-3=6", False)]
     row = check_row("7+5-3", steps, tokenizer)
     labels = ["_" if label == IGNORED else tokenizer.decode([label]) for label in row["labels"]]
-    assert "".join(labels[len("check 7+5-3\n") :]) == "7+5=1_" + "--3_=6_-"
+    assert "".join(labels[len("check 7+5-3\n") :]) == "____1_" + "-___6__-"
 
 
 def test_longer_chains_come_from_the_training_split(tokenizer: Any) -> None:
-    config = PretrainConfig(output_dir="unused", phase_tokens=[3000], phase_max_operations=[5], check_fraction=0.5)
+    config = PretrainConfig(
+        output_dir="unused", phase_task=["solve", "chains"], phase_tokens=[3000, 3000], max_operations=5
+    )
     problems = [
         tokenizer.decode(row["input_ids"]).split("\n")[0].removeprefix("check ")
         for row in make_rows(config, tokenizer)
     ]
     longer = [problem for problem in problems if len(parse_chain(problem).operations) > 1]
     assert longer and {split_of(problem) for problem in longer} == {"train"}
+
+
+def test_an_unknown_task_is_refused(tokenizer: Any) -> None:
+    config = PretrainConfig(output_dir="unused", phase_task=["sing"], phase_tokens=[3000])
+    with pytest.raises(ConfigError, match="solve, lines, chains"):
+        next(make_rows(config, tokenizer))
 
 
 def test_padding_is_on_the_right_and_carries_no_label() -> None:
@@ -71,9 +82,9 @@ def test_a_short_pretraining_writes_a_checkpoint_that_scores_zero_shot(tmp_path:
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
-        check_fraction=0.5,
-        phase_tokens=[2000, 2000],
-        phase_max_operations=[1, 3],
+        phase_task=["solve", "lines", "chains"],
+        phase_tokens=[2000, 2000, 2000],
+        max_operations=3,
         batch_rows=8,
     )
     verifier = Verifier.from_pretrained(pretrain(config))
