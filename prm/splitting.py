@@ -34,7 +34,6 @@ _NUMBERED_STEP = re.compile(r"^ {0,3}(?:#{1,6}[ \t]*|\*\*[ \t]*)?\d{1,3}[.)](?=\
 # Mathematics and boxes, in which no sentence ends. A dollar sign opens mathematics where a non-space follows it and
 # closes it where a non-space precedes it and no digit follows (pandoc's rule, which leaves "$2 and $3" alone). What is
 # longer than 2,000 characters is not taken for mathematics, so that an unclosed bracket costs no quadratic search.
-_LONGEST_FORMULA = 2000
 _MATHEMATICS = re.compile(
     r"\$\$(?:(?!\n\s*\n).){1,2000}?\$\$"
     r"|\\\[.{0,2000}?\\\]"
@@ -42,7 +41,7 @@ _MATHEMATICS = re.compile(
     r"|(?<!\\)\$(?=\S)(?:(?!\n\s*\n)[^$]){0,2000}?(?<=\S)(?<!\\)\$(?!\d)",
     re.DOTALL,
 )
-_COMMAND_WITH_BRACE = re.compile(r"\\[a-zA-Z]+\{")
+_BRACES = re.compile(r"\\[a-zA-Z]+\{|\\.|[{}]", re.DOTALL)
 _SENTENCE_END = re.compile(r"""[.!?]+["'”’)\]*]*(?=\s)|(?<=[.!?])\$+(?=\s)|[。！？]+[”’」』）]*|\r\n|\r|\n""")
 _ABBREVIATION = re.compile(
     r"\b(?:e\.g|i\.e|cf|vs|etc|resp|approx|eqs?|figs?|nos?|sec|thm|lem|def|mr|mrs|ms|dr|prof|st|al|w\.r\.t|a\.k\.a)\Z"
@@ -172,7 +171,7 @@ def _sentences(text: str) -> Iterator[Span]:
 def _protected(text: str) -> list[Span]:
     """Disjoint spans, in order, in which no sentence ends."""
     spans = [match.span() for match in _MATHEMATICS.finditer(text)]
-    spans += [(match.start(), _closing_brace(text, match.end())) for match in _COMMAND_WITH_BRACE.finditer(text)]
+    spans += _braced_commands(text)
     merged: list[Span] = []
     for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -182,14 +181,16 @@ def _protected(text: str) -> list[Span]:
     return merged
 
 
-def _closing_brace(text: str, at: int) -> int:
-    """Just after the brace that closes the one before `at`; `at` itself where none does."""
-    depth = 1
-    for index in range(at, min(len(text), at + _LONGEST_FORMULA)):
-        depth += (text[index] == "{") - (text[index] == "}")
-        if not depth:
-            return index + 1
-    return at
+def _braced_commands(text: str) -> Iterator[Span]:
+    r"""Spans from a command such as `\boxed{` to the brace that closes it."""
+    open_braces: list[int | None] = []
+    for match in _BRACES.finditer(text):
+        if match[0] == "}":
+            start = open_braces.pop() if open_braces else None
+            if start is not None:
+                yield start, match.end()
+        elif match[0] == "{" or (match[0].endswith("{") and match[0] != "\\{"):
+            open_braces.append(match.start() if match[0] != "{" else None)
 
 
 def _thoughts(text: str, characters: int) -> Iterator[Span]:

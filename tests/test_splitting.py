@@ -113,4 +113,4 @@ def test_unclosed_brackets_cost_no_quadratic_search(splitter: str, piece: str) -
         assert split_steps(text, splitter).text == text
         return time.process_time() - started
 
-    assert seconds(32_000) < 30 * min(seconds(4_000) for _ in range(3)) + 0.1
+    assert seconds(16_000) < 30 * min(seconds(2_000) for _ in range(3)) + 0.1

@@ -1,0 +1,94 @@
+"""`prm label`: what it writes, what it refuses, and that a finished run does nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.label import LabelConfig, LabelSummary, run_label
+
+from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.generation.hf import HFGenerator
+from prm.labels import read_labels
+from prm.problems import Problem
+from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
+
+PROBLEM = Problem("7+5-3", "9", "p1", subject="arithmetic")
+
+
+def rollouts() -> list[Rollout]:
+    right = Rollout(PROBLEM, ("7+5=12", "12-3=9", "A: 9"), ("", "\n", "\n", ""), 0, StopReason.EOS, "t", "9")
+    wrong = Rollout(PROBLEM, ("7+5=12", "12-3=8", "A: 8"), ("", "\n", "\n", ""), 1, StopReason.EOS, "t", "8")
+    empty = Rollout(PROBLEM, (), ("",), 2, StopReason.LENGTH, "t")
+    graded = [(right, Outcome.CORRECT), (wrong, Outcome.WRONG), (empty, None)]
+    return [Rollout(**{**vars(rollout), "outcome": outcome}) for rollout, outcome in graded]
+
+
+@pytest.fixture
+def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    write_rollouts(tmp_path / "rollouts.jsonl", rollouts())
+    return {
+        "rollouts_path": str(tmp_path / "rollouts.jsonl"),
+        "n": 3,
+        "max_new_tokens": 12,
+        "model_name_or_path": str(generator_dir),
+        "output_dir": str(tmp_path / "out"),
+        "device": "cpu",
+    }
+
+
+def run(options: dict[str, Any], **changes: Any) -> LabelSummary:
+    return run_label(LabelConfig(**(options | changes)))
+
+
+def test_labels_and_report(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = run(options)
+    right, wrong = read_labels(summary.path)  # a rollout without steps has nothing to label
+    assert [rollout.rollout for rollout in (right, wrong)] == rollouts()[:2]
+    assert (right.labels[-1].n_correct, right.labels[-1].n_total) == (3, 3)
+    assert (wrong.labels[-1].n_correct, wrong.labels[-1].n_total) == (0, 3)
+    assert all(label.n_total + label.n_undecided == 3 for row in (right, wrong) for label in row.labels)
+    assert right.labels[0] == wrong.labels[0]
+    report = summary.report
+    assert (report["step_labels"], report["distinct_prefixes"], report["shared_prefixes"]) == (6, 3, 1)
+    assert report["completions"] == 9
+    assert report["cost"]["generated_tokens"] == sum(row.cost.generated_tokens for row in (right, wrong)) > 0
+    assert report == json.loads((summary.path.parent / "label_report.json").read_text())
+    assert "step_accuracy" in report["truth"]
+
+    monkeypatch.setattr(HFGenerator, "from_pretrained", lambda *a, **k: pytest.fail("the model was loaded"))
+    assert run(options).repeated
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"labeler": "oracle"}, ConfigError, "unknown labeler 'oracle'"),
+        ({"n": 0}, ConfigError, "n must be at least 1"),
+        ({"temperature": 0}, ConfigError, "the same completion n=3 times"),
+        ({"rollouts_path": "absent.jsonl"}, MissingFileError, "absent.jsonl: no such file"),
+        ({"model_name_or_path": "a/b/c"}, MissingFileError, "no such model directory"),
+    ],
+)
+def test_bad_options_are_one_message(
+    options: dict[str, Any], changes: dict[str, Any], error: type[PrmError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(options, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rollouts in it"),
+        ("{}\n", "line 1: no 'problem' or 'question'"),
+        ('{"problem": "p", "answer": "1", "steps": ["a"]}\n', "line 1: not a rollout: no 'gaps'"),
+        (json.dumps(rollouts()[2].to_dict()) + "\n", "no rollout in it has a step"),
+    ],
+)
+def test_bad_rollouts_are_named_with_their_line(options: dict[str, Any], text: str, message: str) -> None:
+    Path(options["rollouts_path"]).write_text(text)
+    with pytest.raises(DataError, match=f"rollouts.jsonl(, |: ){message}"):
+        run(options)

@@ -1,0 +1,223 @@
+"""`prm rollout`: what it writes, what it refuses, and that a finished run does nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.rollout import RolloutConfig, RolloutSummary, main, run_rollout
+
+from prm.errors import ConfigError, DataError, MissingFileError, ModelError, PrmError
+from prm.generation.hf import HFGenerator
+from prm.rollouts import Outcome, StopReason, read_rollouts
+
+PANEL = {
+    "question": "How many?",
+    "ground_truth": "3 - 1 = <<3-1=2>>2\nA: 2",
+    "small": {"is_correct": False, "solution": "3 + 1 = <<3+1=4>>4\nA: 4"},
+    "large": {"is_correct": True, "solution": "3 - 1 = <<3-1=2>>2\nA: 2"},
+}
+
+
+@pytest.fixture
+def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "dataset_name": "arithmetic",
+        "num_problems": 6,
+        "n": 3,
+        "max_new_tokens": 12,
+        "splitter": "separator:\n",
+        "model_name_or_path": str(generator_dir),
+        "output_dir": str(tmp_path / "out"),
+        "device": "cpu",
+    }
+
+
+def run(options: dict[str, Any], **changes: Any) -> RolloutSummary:
+    return run_rollout(RolloutConfig(**(options | changes)))
+
+
+def test_rollouts_and_report_of_the_arithmetic_world(options: dict[str, Any]) -> None:
+    summary = run(options)
+    rollouts = list(read_rollouts(summary.path))
+    assert len(rollouts) == len({rollout.key for rollout in rollouts}) == 18
+    assert len({rollout.seed for rollout in rollouts}) == 18
+    assert {rollout.problem.subject for rollout in rollouts} == {"arithmetic"}
+    truncated = [r for r in rollouts if r.stop_reason is StopReason.LENGTH]
+    assert truncated
+    assert all(r.outcome is None and r.pred is None for r in truncated)
+    report = json.loads((summary.path.parent / "rollout_report.json").read_text())
+    assert report == summary.report
+    assert (report["problems"], report["rollouts"]) == (6, 18)
+    assert sum(report["outcomes"].values()) == 18
+    assert report["outcomes"]["undecided"] == report["stop_reasons"]["length"] == len(truncated)
+    assert report["truncated_share"] == len(truncated) / 18
+    assert report["cost"]["generated_tokens"] == sum(r.cost.generated_tokens for r in rollouts)
+    assert report["cost"]["flops"] == 2 * report["generator"]["num_parameters"] * (
+        report["cost"]["generated_tokens"] + report["cost"]["prefilled_tokens"]
+    )
+    facts = json.loads((summary.path.parent / "rollout_run.json").read_text())
+    assert facts["seed"] == 0
+    assert facts["versions"]["torch"]
+    assert facts["machine"]["cores"] >= 1
+
+
+def test_a_finished_run_loads_nothing_and_writes_nothing(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(options)
+    before = {path: path.stat().st_mtime_ns for path in first.path.parent.iterdir()}
+    monkeypatch.setattr(HFGenerator, "from_pretrained", lambda *a, **k: pytest.fail("the model was loaded"))
+    second = run(options, batch_tokens=64)
+    assert second.repeated
+    assert second.report == first.report
+    assert {path: path.stat().st_mtime_ns for path in first.path.parent.iterdir()} == before
+
+
+def test_a_changed_setting_is_named_and_reuses_what_fits(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = list(read_rollouts(run(options).path))
+    asked: list[int] = []
+    generate = HFGenerator.generate
+    monkeypatch.setattr(
+        HFGenerator, "generate", lambda self, requests, *a: asked.append(len(requests)) or generate(self, requests, *a)
+    )
+    with caplog.at_level(logging.WARNING):
+        more = list(read_rollouts(run(options, n=5).path))
+    assert "n: 3 -> 5" in caplog.text
+    assert sum(asked) == 12
+    assert [r for r in more if r.sample_index < 3] == first
+    asked.clear()
+    run(options, temperature=0.5)
+    assert sum(asked) == 18
+    assert "temperature: 1.0 -> 0.5" in caplog.text
+
+
+def test_a_file_changed_by_hand_is_made_anew_from_the_ledger(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run(options).path
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    monkeypatch.setattr(HFGenerator, "generate", lambda *a, **k: pytest.fail("a finished request was asked again"))
+    assert not run(options).repeated
+    assert path.read_bytes() == before
+
+
+def test_problems_from_a_file_and_the_context(options: dict[str, Any], tmp_path: Path, generator_dir: Path) -> None:
+    import shutil
+
+    short = tmp_path / "short-context"
+    shutil.copytree(generator_dir, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 12}))
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(
+        '{"question": "1+2", "answer": "so\\n#### 3"}\n{"problem": "a longer problem", "answer": "3"}\n'
+    )
+    summary = run(
+        options, dataset_name=str(problems), num_problems=0, n=1, model_name_or_path=str(short), max_new_tokens=50
+    )
+    one, two = read_rollouts(summary.path)
+    assert one.problem.answer == "3"
+    assert one.cost.generated_tokens <= 12 - 4
+    assert (two.steps, two.stop_reason, two.outcome) == ((), StopReason.LENGTH, None)
+    assert summary.report["out_of_context"] >= 1
+    assert summary.report["without_steps"] >= 1
+
+
+def test_recorded_solutions(tmp_path: Path) -> None:
+    record = tmp_path / "panel.jsonl"
+    record.write_text(json.dumps(PANEL) + "\n")
+    options = {
+        "backend": "recorded",
+        "dataset_name": str(record),
+        "splitter": "line",
+        "output_dir": str(tmp_path / "o"),
+    }
+    summary = run(options)
+    small, large = read_rollouts(summary.path)
+    assert (small.source, small.pred, small.outcome) == ("small", "4", Outcome.WRONG)
+    assert (large.source, large.pred, large.outcome) == ("large", "2", Outcome.CORRECT)
+    assert summary.report["recorded_verdicts"] == {"compared": 2, "agree": 2, "disagreements": []}
+    assert "pass@1" not in summary.report
+    assert run(options).repeated
+
+
+def test_a_wrong_recorded_verdict_is_listed(tmp_path: Path) -> None:
+    record = tmp_path / "panel.jsonl"
+    record.write_text(json.dumps(PANEL | {"small": PANEL["small"] | {"is_correct": True}}) + "\n")  # type: ignore[operator]
+    report = run({"backend": "recorded", "dataset_name": str(record), "output_dir": str(tmp_path / "o")}).report
+    assert report["recorded_verdicts"]["agree"] == 1
+    assert report["recorded_verdicts"]["disagreements"][0]["pred"] == "4"
+
+
+def test_the_recipe_of_the_recorded_solutions(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    record = data_dir / "gsm8k_model_solutions.jsonl"
+    recipe = root / "recipes" / "gsm8k-recorded" / "rollout.yaml"
+    main(["--config", str(recipe), "--dataset_name", str(record), "--output_dir", str(tmp_path)])
+    assert "5276 of 5276 reproduced" in capsys.readouterr().out
+    assert len(list(read_rollouts(tmp_path / "rollouts.jsonl"))) == 5276
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"splitter": "words"}, ConfigError, "unknown splitter 'words'"),
+        ({"backend": "vllm"}, ConfigError, "unknown backend 'vllm'"),
+        ({"n": 0}, ConfigError, "n must be at least 1"),
+        ({"temperature": 0}, ConfigError, "the same sample n=3 times"),
+        ({"temperature": -1}, ConfigError, "sampling parameters out of range"),
+        ({"num_problems": 0}, ConfigError, "set num_problems"),
+        ({"model_name_or_path": ""}, ConfigError, "missing model_name_or_path"),
+        ({"model_name_or_path": "./nowhere"}, MissingFileError, "nowhere: no such model directory"),
+        ({"prompt_template": "Solve."}, ConfigError, "has no {problem} in it"),
+        ({"chat": True}, ConfigError, "has no chat template"),
+        ({"system_prompt": "Be brief."}, ConfigError, "needs a chat template"),
+        ({"stop": [""]}, ConfigError, "a stop text is empty"),
+        ({"batch_tokens": 0}, ConfigError, "batch_tokens must be positive"),
+        ({"dtype": "int8"}, ConfigError, "dtype must be one of"),
+        ({"dataset_name": "absent.jsonl"}, MissingFileError, "absent.jsonl: no such file"),
+        ({"dataset_split": "validation"}, ConfigError, "split must be train or test"),
+    ],
+)
+def test_bad_options_are_one_message(
+    options: dict[str, Any], changes: dict[str, Any], error: type[PrmError], message: str
+) -> None:
+    with pytest.raises(error, match=message.replace("{", r"\{")):
+        run(options, **changes)
+    assert not (Path(options["output_dir"]) / "rollouts.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no problems in it"),
+        ('{"problem": "1+1", "answer": "2"}\n{"problem": "1+2"}\n', "line 2: no 'answer'"),
+        ('{"problem": "1+1", "answer": "2"}\n{broken\n', "line 2: not valid JSON"),
+        ('{"problem": "1+1", "answer": "####"}\n', "line 1: the answer is empty"),
+        ('{"problem": "1+1", "answer": "2"}\n{"problem": "1+1", "answer": "2"}\n', "line 2: unique_id"),
+    ],
+)
+def test_bad_problem_files_are_named_with_their_line(
+    options: dict[str, Any], tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"problems.jsonl(, |: ){message}"):
+        run(options, dataset_name=str(path))
+
+
+def test_nothing_produced_is_lost_by_a_later_mistake(options: dict[str, Any], tmp_path: Path) -> None:
+    path = run(options).path
+    before = path.read_bytes()
+    with pytest.raises(ModelError):
+        run(options, model_name_or_path=str(tmp_path))
+    assert path.read_bytes() == before
