@@ -89,23 +89,26 @@ def load_verifiers(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) ->
     Raises:
         ConfigError: two of one name, or a control that is no verifier of this run.
     """
+    entries = [split_name(entry) for entry in config.prm_path]
+    _check_names([*(name for name, _ in entries), *in_memory], config.controls)
     found = []
-    for entry in config.prm_path:
-        name, path = split_name(entry)
+    for name, path in entries:
         found.append(_named(name, _load(path, name, config), fingerprint(path), config))
     for name, verifier in in_memory.items():
         model = getattr(verifier, "model", None)
         # A verifier without weights cannot be recognised later, so its scores are never taken from the store.
         key = weights_fingerprint(model) if model is not None else uuid4().hex
         found.append(_named(name, verifier, key, config))
-    names = [item.name for item in found]
+    return found
+
+
+def _check_names(names: Sequence[str], controls: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two verifiers are called {name!r}; name them apart: --prm_path a=PATH b=PATH")
-    for control in config.controls:
+    for control in controls:
         if control not in names:
             raise ConfigError(f"the control {control!r} is no verifier of this run; they are {', '.join(names)}")
-    return found
 
 
 def split_name(entry: str) -> tuple[str, str]:

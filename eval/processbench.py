@@ -203,9 +203,8 @@ def run_processbench(config: ProcessBenchConfig, *, verifier: StepVerifier | Non
     from prm.verifier import Verifier
 
     subsets = _subset_names(config.files)
-    data = {
-        name: sample_of(read_processbench(path), config.num_problems, config.seed) for name, path in subsets.items()
-    }
+    read = {name: read_processbench(path) for name, path in subsets.items()}
+    data = {name: sample_of(rows, config.num_problems, config.seed) for name, rows in read.items()}
     if verifier is None:
         verifier = Verifier.from_pretrained(
             config.prm_path, device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens

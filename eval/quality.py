@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
-from prm.stats.ranking import auroc, aurocs_per_group, first_error_from_scores
+from prm.stats.ranking import auroc, aurocs_per_group, first_error_f1, first_error_from_scores
 from prm.verifier import StepScores
 
 from .search.base import Candidates
@@ -40,7 +40,7 @@ class VerifierQuality:
     solution_auroc_within: Estimate | None
     step_auroc: Estimate | None = None
     step_auroc_within: Estimate | None = None
-    first_error: dict[str, float] | None = None
+    first_error: dict[str, float | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,11 +105,9 @@ def _within(scores: list[float], labels: list[int], groups: list[int], seed: int
     return bootstrap_mean(found, seed=seed) if found.size else None
 
 
-def _first_error(predicted: list[int], true: list[int]) -> dict[str, float] | None:
+def _first_error(predicted: list[int], true: list[int]) -> dict[str, float | None] | None:
+    """The numbers of the metric module `first_error_f1`, from the same function, without its library's import."""
     if not true:
         return None
-    from prm.metrics import load_metric
-
-    found = load_metric("first_error_f1").compute(predictions=predicted, references=true)
-    counts = {"n_wrong": sum(error != -1 for error in true), "n_correct": true.count(-1)}
-    return counts | {name: value for name, value in found.items() if not math.isnan(value)}
+    found = asdict(first_error_f1(predicted, true))
+    return {name: None if math.isnan(value) else value for name, value in found.items()}

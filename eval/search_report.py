@@ -146,7 +146,11 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
             Figure(_accuracy_plot(result, by="n"), "Accuracy against the number of generated solutions."),
             Figure(_accuracy_plot(result, by="flops"), "Accuracy against FLOPs per problem, both models included."),
         ]
-    gains = [line for line in result.methods if line.gain is not None and line.n == n and not line.oracle]
+    gains = [
+        line
+        for line in result.methods
+        if line.gain is not None and line.n == n and not line.oracle and not line.control
+    ]
     if gains:
         rows = [IntervalRow(_label(g), g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
         title = f"Gain over {baseline} at n = {n}, percentage points"
@@ -159,7 +163,7 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
         "paired by problem at equal n."
     )
     if result.best:
-        text += f"\n\n{_best_sentence(run, result).capitalize()}."
+        text += f"\n\nB{_best_sentence(run, result)[1:]}."
     if run.config.panel:
         text = (
             "The samples of a problem come from different systems, one each: the vote and the oracle are those of the "
@@ -173,7 +177,7 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
 def _accuracy_plot(result: EvalResult, *, by: str) -> str:
     """All methods in one picture; one colour for a verifier's methods would hide the methods, so each has its own."""
     series, chance = [], []
-    for index, lines in enumerate(_curves(result)):
+    for index, lines in enumerate(_curves([line for line in result.methods if _in_picture(line)])):
         first = lines[0]
         if first.method == "greedy" and by == "n":
             chance.append((first.accuracy.mean, "greedy"))
@@ -181,7 +185,7 @@ def _accuracy_plot(result: EvalResult, *, by: str) -> str:
         xs = [float(line.n) if by == "n" else line.bill.flops for line in lines]
         if min(xs) <= 0:
             continue
-        style = "dotted" if first.oracle else "dashed" if first.control else "solid"
+        style = "dotted" if first.oracle else "solid"
         estimates = [line.accuracy for line in lines]
         series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=index))  # type: ignore[arg-type]
     x_label = "generated solutions per problem" if by == "n" else "FLOPs per problem"
@@ -195,10 +199,15 @@ def _accuracy_plot(result: EvalResult, *, by: str) -> str:
     )
 
 
-def _curves(result: EvalResult) -> list[list[MethodResult]]:
+def _in_picture(line: MethodResult) -> bool:
+    """Controls have a section of their own, and a search is drawn with its default final choice only."""
+    return not line.control and not (line.method.endswith("_weighted") or line.method.startswith("alone"))
+
+
+def _curves(methods: Sequence[MethodResult]) -> list[list[MethodResult]]:
     """The lines of each method and verifier, in order of cost."""
     curves: dict[tuple[str, str], list[MethodResult]] = {}
-    for line in result.methods:
+    for line in methods:
         curves.setdefault((line.method, line.verifier), []).append(line)
     return [sorted(lines, key=lambda line: line.n) for lines in curves.values()]
 
@@ -228,7 +237,7 @@ def _quality_section(result: EvalResult) -> Section:
             "steps, within a problem": quality.step_auroc_within,
         }
         rows += [IntervalRow(f"{name}: {what}", e.mean, e.low, e.high) for what, e in measures.items() if e]
-        f1 = (quality.first_error or {}).get("first_error_f1")
+        f1 = (quality.first_error or {}).get("f1")
         table.append([name, quality.n_solutions, *measures.values(), f1])
     figures = []
     if rows:
@@ -270,7 +279,7 @@ def _cost_section(result: EvalResult) -> Section:
         Column("seconds", "number"),
     ]
     rows = []
-    for lines in _curves(result):
+    for lines in _curves(result.methods):
         line, bill = lines[-1], lines[-1].bill
         if not bill.flops and not bill.generated_tokens:
             continue

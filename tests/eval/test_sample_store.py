@@ -1,0 +1,100 @@
+"""The store: nothing is asked for twice, and a kill loses at most what was not written yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prm.eval import sample_store
+from prm.eval.sample_store import SampleStore, fingerprint, problem_key
+
+from prm.errors import DataError
+
+
+class Work:
+    """Makes one row for each problem, and dies after a number of calls."""
+
+    def __init__(self, lives: int = 99):
+        self.asked: list[int] = []
+        self.lives = lives
+
+    def __call__(self, indices: Sequence[int], advance: Any) -> list[dict[str, Any]]:
+        if not self.lives:
+            raise KeyboardInterrupt
+        self.lives -= 1
+        self.asked += indices
+        return [{"value": index} for index in indices]
+
+
+def complete(store: SampleStore, problems: Sequence[Any], work: Work, **settings: Any) -> list[dict[str, Any]]:
+    return store.complete("stage", settings, problems, work, label="stage", solutions=1)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_store, "SOLUTIONS_PER_CHUNK", 2)
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_asks_nobody(world: SimpleNamespace, tmp_path: Path) -> None:
+    problems, store = world.problems(7), SampleStore(tmp_path)
+    killed = Work(lives=2)
+    with pytest.raises(KeyboardInterrupt):
+        complete(store, problems, killed)
+    resumed = Work()
+    rows = complete(store, problems, resumed)
+    assert (killed.asked, resumed.asked) == ([0, 1, 2, 3], [4, 5, 6])
+    assert [row["value"] for row in rows] == list(range(7))
+    idle = Work()
+    assert complete(store, problems, idle) == rows
+    assert not idle.asked
+
+
+def test_a_half_written_line_is_asked_for_again(world: SimpleNamespace, tmp_path: Path) -> None:
+    problems, store = world.problems(4), SampleStore(tmp_path)
+    rows = complete(store, problems, Work())
+    path = store.ledger("stage", {}).path
+    path.write_bytes(path.read_bytes()[:-5])
+    again = Work()
+    assert complete(store, problems, again) == rows
+    assert again.asked == [3]
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_other_settings_and_corrected_problems_are_asked_for_anew(world: SimpleNamespace, tmp_path: Path) -> None:
+    problems, store = world.problems(3), SampleStore(tmp_path)
+    complete(store, problems, Work(), seed=0)
+    other, more, corrected = Work(), Work(), Work()
+    complete(store, problems, other, seed=1)
+    complete(store, world.problems(4), more, seed=0)
+    complete(store, [replace(problems[0], answer="77"), *problems[1:]], corrected, seed=0)
+    assert (other.asked, more.asked, corrected.asked) == ([0, 1, 2], [3], [0])
+
+
+def test_a_damaged_line_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
+    problems, store = world.problems(2), SampleStore(tmp_path)
+    complete(store, problems, Work())
+    path = store.ledger("stage", {}).path
+    path.write_text("nonsense\n" + path.read_text())
+    with pytest.raises(DataError, match="line 1: not a row of the sample store"):
+        complete(store, problems, Work())
+
+
+def test_a_fingerprint_is_of_the_content_and_an_adapter_has_that_of_its_base(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"weights")
+    (adapter / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{base}"}}')
+    before = fingerprint(base), fingerprint(adapter)
+    assert fingerprint(base) == before[0]
+    (base / "model.safetensors").write_bytes(b"trained")
+    assert fingerprint(base) != before[0]
+    assert fingerprint(adapter) != before[1]
+    assert fingerprint("user/model") == "user/model"
+    assert problem_key(SimpleNamespace(unique_id="a", problem="p", answer="1")) != problem_key(  # type: ignore[arg-type]
+        SimpleNamespace(unique_id="a", problem="p", answer="2")  # type: ignore[arg-type]
+    )
