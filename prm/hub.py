@@ -9,13 +9,13 @@ so that a failed push leaves the repository as it was. What the card says is dec
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError, HubError
+from prm.hub_errors import TOKEN_SETTINGS, hub_errors
 from prm.scoring_spec import SPEC_FILE
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 CARD_FILE = "README.md"
 PUBLISHED_RESULTS = "eval_results.json"
-TOKEN_SETTINGS = "https://huggingface.co/settings/tokens"
 
 
 @dataclass
@@ -87,13 +86,13 @@ def run_push(config: PushConfig) -> PushResult:
     from prm.cards.results import read_results
     from prm.cards.snippet import run_snippets
 
-    _check_repo_id(config.repo_id)
+    _check_repo_id(config.repo_id, "repo_id")
     facts = read_facts(config.model)
-    base_model = _base_model(config, facts)
     run = config.eval_results
     results = read_results(run, facts.spec, config.verifier_name) if run is not None else None
     api = None if config.dry_run else _logged_in()
     repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
+    base_model = _base_model(config, facts, api)
     problem, steps = _example(config)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
     card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
@@ -103,23 +102,24 @@ def run_push(config: PushConfig) -> PushResult:
     return _upload(api, repo_id, payload, card, config)
 
 
-def _check_repo_id(repo_id: str) -> None:
+def _check_repo_id(repo_id: str, key: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ConfigError(f"repo_id {repo_id!r} cannot be a repository's name: {error}") from None
+        raise ConfigError(f"{key} {repo_id!r} cannot be a repository's name: {error}") from None
 
 
-def _base_model(config: PushConfig, facts: VerifierFacts) -> str:
+def _base_model(config: PushConfig, facts: VerifierFacts, api: HfApi | None) -> str:
     """The base model's name on the Hub, or `""` where it has none that is known."""
     named = config.base_model or facts.adapter_base or facts.spec.base_model
-    on_hub = named.count("/") == 1 and not Path(named).exists() and not named.startswith((".", "/", "~"))
-    if on_hub:
-        _check_repo_id(named)
-        return named
+    if named.count("/") == 1 and not Path(named).exists() and not named.startswith((".", "/", "~")):
+        _check_repo_id(named, "base_model")
+        # `runs/base`, as a training run writes down its base, may be a directory that is elsewhere now.
+        if config.base_model or api is None or _is_on_hub(api, named):
+            return named
     if config.base_model:
         raise ConfigError(f"base_model {config.base_model!r} is not a repository on the Hub; give user/name")
     if facts.is_adapter:
@@ -129,6 +129,19 @@ def _base_model(config: PushConfig, facts: VerifierFacts) -> str:
             "`prm train --merge_adapter` writes"
         )
     return ""
+
+
+def _is_on_hub(api: HfApi, repo_id: str) -> bool:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    with hub_errors(repo_id):
+        try:
+            api.model_info(repo_id)
+        except GatedRepoError:
+            return True
+        except RepositoryNotFoundError:
+            return False
+    return True
 
 
 def _logged_in() -> HfApi:
@@ -147,7 +160,7 @@ def _logged_in() -> HfApi:
 
 def _with_namespace(api: HfApi, repo_id: str) -> str:
     """Ask who the token belongs to, which also proves that the Hub takes it before anything heavy runs."""
-    with _hub_errors(repo_id):
+    with hub_errors(repo_id):
         user = api.whoami()["name"]
     return repo_id if "/" in repo_id else f"{user}/{repo_id}"
 
@@ -192,7 +205,7 @@ def _upload(api: HfApi, repo_id: str, payload: dict[str, bytes | Path], card: st
 
     from prm.cards.facts import is_uploaded
 
-    with _hub_errors(repo_id):
+    with hub_errors(repo_id):
         existing = _ensure_repo(api, repo_id, config.private)
         stale = [name for name in existing if is_uploaded(name) and name not in payload]
         operations: list[Any] = [CommitOperationDelete(name) for name in stale]
@@ -224,45 +237,6 @@ def _ensure_repo(api: HfApi, repo_id: str, private: bool | None) -> list[str]:
             "the repository's settings, choose another repo_id, or leave `private` out"
         )
     return [file.rfilename for file in info.siblings or []]
-
-
-@contextmanager
-def _hub_errors(repo_id: str) -> Iterator[None]:
-    """Turn whatever huggingface_hub raises inside the block into one `HubError`."""
-    from huggingface_hub.errors import HTTPError  # httpx's or httpx2's, by huggingface_hub's version
-
-    try:
-        yield
-    except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, HubError):
-            raise
-        raise HubError(explain(error, repo_id)) from error
-
-
-def explain(error: BaseException, repo_id: str) -> str:
-    """One message for what huggingface_hub raised: what happened, and what to do about it."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__) is not None:
-        chain.append(cause)
-    response = next((found for e in chain if (found := getattr(e, "response", None)) is not None), None)
-    if response is None:
-        root = chain[-1]
-        return (
-            f"the exchange with the Hub about {repo_id} failed: {str(root) or type(root).__name__}. A push is one "
-            "commit, so the repository has all of it or nothing: check the connection and run the same command again"
-        )
-    said = next((text for e in chain if (text := getattr(e, "server_message", None))), "")
-    status = f"{response.status_code}" + (f": {' '.join(said.split())}" if said else "")
-    remedies = {
-        401: f"the Hub does not know the token ({status}). Run `hf auth login`, or set HF_TOKEN to a valid token",
-        403: f"the token may not write to {repo_id} ({status}). Use one with write access to that namespace "
-        f"({TOKEN_SETTINGS}), or choose another repo_id",
-        404: f"the Hub has no repository {repo_id} that this token can see ({status}). Check repo_id and the token",
-        409: f"{repo_id} was created or changed by someone else during the push ({status}). Run the command again",
-        412: f"{repo_id} was changed by someone else during the push ({status}). Run the command again",
-        429: f"the Hub asks to slow down ({status}). Run the same command again later",
-    }
-    return remedies.get(response.status_code, f"the Hub refused the push to {repo_id} ({status}). Nothing was changed")
 
 
 def main(arguments: list[str]) -> None:

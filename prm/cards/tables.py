@@ -25,7 +25,8 @@ def number(value: Any) -> str:
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, list | tuple):
         return ", ".join(number(item) for item in value)
-    return str(value)
+    text = str(value)
+    return text if text == text.strip() and "\n" not in text else f"`{text!r}`"  # whitespace that one should see
 
 
 def cell(text: str) -> str:

@@ -173,8 +173,8 @@ def test_local_paths_are_cut_only_where_they_are_paths(tmp_path: Path) -> None:
 
 
 def test_a_cell_cannot_break_its_table() -> None:
-    (table,) = tables_of({"separator": "a|b\nc"})
-    assert table.markdown.splitlines()[-1] == "| separator | a\\|b c |"
+    (table,) = tables_of({"template": "a|b", "separator": " \n"})
+    assert table.markdown.splitlines()[-2:] == ["| template | a\\|b |", "| separator | `' \\n'` |"]
 
 
 def test_parameters_are_counted_from_the_file(tiny_verifier_dir: Callable[..., Path]) -> None:

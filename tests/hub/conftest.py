@@ -275,7 +275,7 @@ def hub_python(hub: HubStub, tmp_path: Path) -> Callable[..., subprocess.Complet
         if token is not None:
             environment["HF_TOKEN"] = token
         return subprocess.run(
-            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900
         )
 
     return run

@@ -189,7 +189,16 @@ def test_damaged_weights_are_refused(tiny_verifier_dir: Callable[..., Path]) -> 
         push(directory)
 
 
-def test_an_adapter_of_a_local_base_needs_the_bases_name(tiny_verifier_dir: Callable[..., Path]) -> None:
+def test_a_base_is_named_only_if_the_hub_has_it(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:
+    logged_in.add_repo("user/base", {})
+    known, unknown = (push(tiny_verifier_dir(base_model=name)).card for name in ("user/base", "runs/base"))
+    assert "\nbase_model: user/base\n" in known
+    assert "\nbase_model:" not in unknown and "**Trained from:** `base`" in unknown
+
+
+def test_an_adapter_of_a_local_base_needs_the_bases_name(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path]
+) -> None:
     directory = tiny_verifier_dir()
     (directory / "model.safetensors").rename(directory / "adapter_model.safetensors")
     (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(directory)}))
