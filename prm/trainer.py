@@ -21,7 +21,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.trainer_pt_utils import get_model_param_count
 
 from prm.batching import EncodedDataset, GlobalBatchSampler, SamplingStrategy, StepCollator, encode_rows
@@ -82,6 +82,7 @@ class VerifierTrainer(Trainer):
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
         processing_class = processing_class if processing_class is not None else load_tokenizer(name)
         if isinstance(model, str):
+            set_seed(args.seed)  # the head is drawn here
             model = build_model(model, args.kind, processing_class, head_init_tokens=args.head_init_tokens)
         check_model(model, args.kind)
         disable_head_dropout(model)
@@ -203,6 +204,12 @@ class VerifierTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """As transformers', and takes rows that are not encoded yet."""
         return super().get_eval_dataloader(self._encoded_evaluation(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """As transformers', and takes rows that are not encoded yet; predictions keep the order of the rows."""
+        if not isinstance(test_dataset, EncodedDataset):
+            test_dataset = self.encode(_as_rows(test_dataset, self._config, "test_dataset"))
+        return super().get_test_dataloader(test_dataset)
 
     def _encoded_evaluation(self, dataset: Any) -> Any:
         if dataset is None or isinstance(dataset, EncodedDataset | str):

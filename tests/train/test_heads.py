@@ -79,7 +79,8 @@ def test_lora_trains_and_keeps_the_head_whatever_the_task_type_said(
     base_dir: Callable[..., Path], tokenizer: Any, kind: Literal["prm", "orm"], task_type: str | None
 ) -> None:
     wanted = "TOKEN_CLS" if kind == "prm" else "SEQ_CLS"
-    config = LoraConfig(r=2, target_modules="all-linear", task_type=wanted if task_type == "of the head" else task_type)
+    given = wanted if task_type == "of the head" else task_type
+    config = LoraConfig(r=2, target_modules="all-linear", task_type=given)
     model = add_lora(build_model(str(base_dir()), kind, tokenizer), config, kind)
     assert model.peft_config["default"].task_type == TaskType[wanted]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

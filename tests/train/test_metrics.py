@@ -35,7 +35,8 @@ def test_modules_load_by_path_without_network(name: str, monkeypatch: pytest.Mon
 def test_their_numbers() -> None:
     accuracy = load_metric("step_accuracy").compute(predictions=[0.9, 0.5, 0.6, 0.1], references=[1, 1, 0, 0])
     assert accuracy == {"step_accuracy": 0.75, "base_rate": 0.5}
-    auroc = load_metric("auroc").compute(predictions=[0.9, 0.2, 0.6, 0.6], references=[1, 0, 1, 0], groups=[0, 0, 1, 1])
+    scores, labels = [0.9, 0.2, 0.6, 0.6], [1, 0, 1, 0]
+    auroc = load_metric("auroc").compute(predictions=scores, references=labels, groups=[0, 0, 1, 1])
     assert auroc == {"auroc": 0.875, "auroc_within": 0.75}
     f1 = load_metric("first_error_f1").compute(predictions=[2, -1, 0, 1], references=[2, -1, 1, -1])
     assert f1 == {"first_error_f1": 0.5, "first_error_accuracy": 0.5, "all_correct_accuracy": 0.5}

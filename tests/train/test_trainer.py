@@ -160,9 +160,9 @@ def test_plain_transformers_loads_a_prm(base_dir: Callable[..., Path], make_rows
     scores = verifier.score("12", ["12+3=15", "15+1=17"])
     text = "12\n12+3=15\n15+1=17\n"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    found = pipeline(
-        "token-classification", model=str(tmp_path), tokenizer=tokenizer, ignore_labels=[], device="cpu"
-    )(text)
+    found = pipeline("token-classification", model=str(tmp_path), tokenizer=tokenizer, ignore_labels=[], device="cpu")(
+        text
+    )
     at_newlines = [token for token in found if text[token["start"]] == "\n"][1:]
     for token, score in zip(at_newlines, scores, strict=True):
         assert token["entity"] == ("correct" if score >= 0.5 else "wrong")

@@ -1,0 +1,79 @@
+"""The recipes for real base models parse, and run two steps on tiny random models of the same architectures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prm.train import main
+from prm.verifier import Verifier
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-math-prm-lora", "qwen2.5-math-prm-full"])
+def test_training_recipes_run(
+    name: str, base_dir: Callable[..., Path], rows_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = RECIPES / name / "train.yaml"
+    overrides = {
+        "model_name_or_path": base_dir("qwen2", tied=False, chat=True),
+        "dataset_name": rows_file(30, per_problem=2),
+        "output_dir": tmp_path / "out",
+        "max_steps": 2,
+        "use_cpu": "true",
+        "bf16": "false",
+        "dtype": "float32",
+        "eval_fraction": 0.2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+    }
+    main(["--config", str(recipe), *(text for key, value in overrides.items() for text in (f"--{key}", str(value)))])
+    metrics = json.loads((tmp_path / "out" / "train_metrics.json").read_text())
+    assert metrics["training"]["steps"] == 2
+    assert [log["loss"] > 0 for log in metrics["training"]["loss_history"]] == [True, True]
+    directory = tmp_path / "out" / "merged" if "lora" in name else tmp_path / "out"
+    verifier = Verifier.from_pretrained(directory, device="cpu")
+    asked = yaml.safe_load(recipe.read_text())
+    assert verifier.spec.step_format.prompt.system == asked["system_prompt"]
+    assert verifier.spec.step_format.step_separator == "\n\n"
+    assert len(verifier.score("12", ["12+1=13", "13"])) == 2
+
+
+def test_generator_recipes_run(base_dir: Callable[..., Path], tmp_path: Path) -> None:
+    from prm.data_gen.label import main as label
+    from prm.data_gen.rollout import main as rollout
+
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "1+1", "answer": "#### 2"}\n{"question": "2+2", "answer": "#### 4"}\n')
+    common = ["--model_name_or_path", str(base_dir("llama", chat=True)), "--max_new_tokens", "8", "--n", "2"]
+    common += ["--dtype", "float32", "--device", "cpu"]
+    recipe = str(RECIPES / "llama-generator" / "rollout.yaml")
+    rollout(["--config", recipe, "--dataset_name", str(problems), "--output_dir", str(tmp_path / "a"), *common])
+    rows = (tmp_path / "a" / "rollouts.jsonl").read_text().splitlines()
+    assert len(rows) == 4
+    recipe = str(RECIPES / "llama-generator" / "label.yaml")
+    rollouts = ["--rollouts_path", str(tmp_path / "a" / "rollouts.jsonl")]
+    label(["--config", recipe, *rollouts, "--output_dir", str(tmp_path / "b"), *common])
+    assert (tmp_path / "b" / "labels.jsonl").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_configurations_are_accelerates(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.num_processes >= 1
+    if "zero" in path.stem:
+        assert config.deepspeed_config["zero_stage"] == int(path.stem[-1])
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_recipe_says_how_it_is_run(path: Path) -> None:
+    head = path.read_text().split("\n\n")[0]
+    wanted = ["Run:"] if path.parent.name == "accelerate" else ["Purpose:", "Prerequisite:", "Command:"]
+    assert [word for word in wanted if word not in head] == []

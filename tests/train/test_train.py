@@ -1,0 +1,186 @@
+"""`run_train`: finished runs do nothing, adapters merge, controls are controls, and mistakes are named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prm.config import parse_config
+from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.train import TrainResult, TrainScriptArguments, VerifierModelConfig, main, run_train
+from prm.train_launch import accelerate_config, split_launch_arguments
+from prm.verifier import Verifier
+from prm.verifier_config import VerifierConfig
+
+
+@pytest.fixture
+def run(base_dir: Callable[..., Path], rows_file: Callable[..., Path], tmp_path: Path) -> Callable[..., TrainResult]:
+    """Run `prm train` in this process: `run(eval_fraction=0.2)`; `rows` and `out` name the files."""
+    rows_file(24, per_problem=2)
+
+    def call(*, rows: str = "rows.jsonl", out: str = "out", **keys: Any) -> TrainResult:
+        settings = {
+            "dataset_name": tmp_path / rows,
+            "model_name_or_path": base_dir(),
+            "output_dir": tmp_path / out,
+            "use_cpu": True,
+            "num_train_epochs": 1,
+            "learning_rate": 0.01,
+            "disable_tqdm": True,
+        } | keys
+        arguments = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+        return run_train(*parse_config([TrainScriptArguments, VerifierConfig, VerifierModelConfig], arguments))
+
+    return call
+
+
+def test_a_run_leaves_a_verifier_and_its_facts(run: Callable[..., TrainResult]) -> None:
+    result = run(eval_fraction=0.25, max_length=30)
+    metrics = json.loads((result.output_dir / "train_metrics.json").read_text())
+    assert metrics == result.metrics
+    train, held_out = metrics["data"]["train"], metrics["data"]["eval"]
+    assert (train["groups"], held_out["groups"]) == (9, 3) and train["rows"] + held_out["rows"] == 24
+    assert train["truncated_rows"] + held_out["truncated_rows"] > 0
+    assert train["dropped_labels"] == train["dropped_steps"]
+    assert {"value", "low", "high", "n"} == metrics["eval"]["loss"].keys()
+    assert metrics["hyperparameters"]["global_batch"] == 8
+    assert metrics["parameters"]["trainable"] == metrics["parameters"]["total"] > 0
+    assert metrics["training"]["steps"] == 3
+    run_facts = json.loads((result.output_dir / "train_run.json").read_text())
+    assert run_facts["resumed_from"] is None and run_facts["versions"]["torch"]
+    assert len(Verifier.from_pretrained(result.output_dir, device="cpu").score("12", ["1", "2"])) == 2
+
+
+def test_a_finished_run_does_nothing_and_another_one_does_not_mix_with_it(run: Callable[..., TrainResult]) -> None:
+    first = run()
+    weights = first.output_dir / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    again = run(logging_steps=1)  # how it is logged decides nothing
+    assert again.already_finished and again.metrics == first.metrics
+    assert weights.stat().st_mtime_ns == written
+    with pytest.raises(ConfigError, match=r"holds a run with learning_rate=0.01, and this one has 0.02"):
+        run(learning_rate=0.02)
+
+
+def test_a_run_that_could_not_start_claims_no_directory(
+    run: Callable[..., TrainResult], rows_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "1", "completions": ["a\\nb"], "labels": [1]}\n')
+    with pytest.raises(DataError, match=r"bad.jsonl, line 1: .*contains the separator"):
+        run(rows="bad.jsonl")
+    assert run().metrics["training"]["steps"] == 3
+
+
+def test_the_same_seed_gives_the_same_weights(run: Callable[..., TrainResult]) -> None:
+    runs = [run(out=name, seed=seed).output_dir / "model.safetensors" for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
+    first, second, other = (path.read_bytes() for path in runs)
+    assert first == second != other
+
+
+def test_a_merged_adapter_scores_as_the_adapter(run: Callable[..., TrainResult]) -> None:
+    result = run(use_peft=True, merge_adapter=True, lora_r=4, learning_rate=0.1)
+    assert result.metrics["parameters"]["trainable"] < result.metrics["parameters"]["total"]
+    assert result.metrics["hyperparameters"]["lora_r"] == 4
+    adapter = Verifier.from_pretrained(result.output_dir, dtype="float32", device="cpu")
+    merged = Verifier.from_pretrained(result.output_dir / "merged", dtype="float32", device="cpu")
+    assert (result.output_dir / "adapter_model.safetensors").is_file()
+    assert not (result.output_dir / "merged" / "adapter_config.json").exists()
+    expected = adapter.score("12", ["12+1=13", "13+2=16"])
+    assert merged.score("12", ["12+1=13", "13+2=16"]) == pytest.approx(expected, abs=1e-5)
+    assert merged.spec == adapter.spec
+
+
+def test_an_adapter_is_a_plain_peft_adapter(run: Callable[..., TrainResult]) -> None:
+    import torch
+    from peft import AutoPeftModelForTokenClassification
+    from transformers import AutoTokenizer
+
+    directory = run(use_peft=True, learning_rate=0.1).output_dir
+    verifier = Verifier.from_pretrained(directory, dtype="float32", device="cpu")
+    model = AutoPeftModelForTokenClassification.from_pretrained(directory).eval()
+    ids = AutoTokenizer.from_pretrained(directory)("12\n12+1=13\n", return_tensors="pt").input_ids
+    with torch.no_grad():
+        score = model(input_ids=ids).logits[0, -1].float().softmax(-1)[1].item()
+    assert score == pytest.approx(verifier.score("12", ["12+1=13"])[0], abs=1e-5)
+
+
+def test_shuffled_labels_are_a_control_on_the_training_rows_alone(run: Callable[..., TrainResult]) -> None:
+    plain, control = run(out="a", eval_fraction=0.25), run(out="b", eval_fraction=0.25, shuffle_labels=True)
+    assert control.metrics["data"]["shuffled_labels"] is True
+    assert control.metrics["data"]["eval"] == plain.metrics["data"]["eval"]
+    base_rates = [result.metrics["data"]["train"]["mean_target"] for result in (plain, control)]
+    assert base_rates[0] == pytest.approx(base_rates[1])
+    assert control.metrics["training"]["final_loss"] != plain.metrics["training"]["final_loss"]
+
+
+def test_an_outcome_model_trains_from_the_same_command(run: Callable[..., TrainResult]) -> None:
+    result = run(kind="orm", eval_fraction=0.25)
+    assert {"loss", "accuracy"} <= result.metrics["eval"].keys()
+    assert len(Verifier.from_pretrained(result.output_dir, device="cpu").score("12", ["1", "2"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "message"),
+    [
+        ({"eval_strategy": "epoch"}, ConfigError, "eval_strategy needs rows"),
+        ({"eval_fraction": 0.5, "eval_dataset_name": "x.jsonl"}, ConfigError, "not both"),
+        ({"load_in_4bit": True}, ConfigError, "quantised"),
+        ({"model_name_or_path": "/nowhere/base"}, MissingFileError, "no such model directory"),
+        ({"rows": "none.jsonl"}, MissingFileError, "no such file"),
+        ({"prompt_template": "solve"}, ConfigError, "has no {problem} in it"),
+        ({"system_prompt": "x"}, ConfigError, "needs a chat template"),
+        ({"chat": True}, ConfigError, "has no chat template"),
+        ({"max_length": 3}, DataError, r"rows.jsonl, line 1: .*raise max_length"),
+        ({"kind": "rm"}, ConfigError, "kind"),
+        ({"learnign_rate": 1}, ConfigError, "did you mean 'learning_rate'"),
+    ],
+)
+def test_mistakes_get_one_clear_message(
+    run: Callable[..., TrainResult], tmp_path: Path, keys: dict[str, Any], error: type[PrmError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(**keys)
+    assert not (tmp_path / "out" / "train_metrics.json").exists()
+
+
+KNOWN = {"config", "output_dir", "debug", "seed"}
+
+
+def test_accelerates_own_arguments_are_split_off() -> None:
+    given = ["--config", "a.yaml", "--num_processes=2", "--seed", "1", "--multi_gpu", "--debug", "x"]
+    assert split_launch_arguments([*given, "--main-process-port", "1"], KNOWN) == (
+        ["--num_processes", "2", "--multi_gpu", "--main_process_port", "1"],
+        ["--config", "a.yaml", "--seed", "1", "--debug", "x"],
+    )
+    assert split_launch_arguments(["--config", "a.yaml"], KNOWN) == ([], ["--config", "a.yaml"])
+    launch, script = split_launch_arguments(["--accelerate_config", "zero2", "--nonsense", "1"], KNOWN)
+    assert launch[0] == "--config_file" and launch[1].endswith("recipes/accelerate/zero2.yaml")
+    assert script == ["--nonsense", "1"]  # left for the parser, which names the nearest key
+
+
+def test_accelerate_configurations_are_found_by_name_or_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("num_processes: 1\n")
+    assert accelerate_config(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    with pytest.raises(ConfigError, match="'zero4' is neither a file nor one of cpu_zero2, single_gpu, zero2, zero3"):
+        accelerate_config("zero4")
+    with pytest.raises(ConfigError, match="--num_processes needs a value"):
+        split_launch_arguments(["--num_processes"], KNOWN)
+
+
+def test_main_says_what_it_did(
+    base_dir: Callable[..., Path], rows_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "train.yaml"
+    recipe.write_text(
+        f"dataset_name: {rows_file(12)}\nmodel_name_or_path: {base_dir()}\noutput_dir: {tmp_path / 'out'}\n"
+        "use_cpu: true\nmax_steps: 1\nmax_length: 30\nlearning_rate: 1.0e-3\n"
+    )
+    main(["--config", str(recipe), "--eval_fraction", "0.3"])
+    said = capsys.readouterr()
+    assert f"verifier in {tmp_path / 'out'}" in said.out
+    assert "rows were longer than max_length and lost" in said.out
+    assert "loss  " in said.out and "train: 100%" in said.err
