@@ -146,11 +146,8 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
             Figure(_accuracy_plot(result, by="n"), "Accuracy against the number of generated solutions."),
             Figure(_accuracy_plot(result, by="flops"), "Accuracy against FLOPs per problem, both models included."),
         ]
-    gains = [
-        line
-        for line in result.methods
-        if line.gain is not None and line.n == n and not line.oracle and not line.control
-    ]
+    methods = [line for line in result.methods if line.n == n and not line.oracle and not line.control]
+    gains = [line for line in methods if line.gain is not None]
     if gains:
         rows = [IntervalRow(_label(g), g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
         title = f"Gain over {baseline} at n = {n}, percentage points"

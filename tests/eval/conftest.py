@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -141,7 +142,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     from prm.worlds.pretrain import build_tokenizer
 
     tokenizer = build_tokenizer()
-    shape = {
+    shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": 16,
         "intermediate_size": 32,
@@ -154,9 +155,10 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         "bos_token_id": None,
     }
     folder = tmp_path_factory.mktemp("models")
+    head = {"num_labels": 2, "classifier_dropout": 0.0}
     models = {
         "generator": Qwen2ForCausalLM(Qwen2Config(**shape)),
-        "verifier": Qwen2ForTokenClassification(Qwen2Config(**shape, num_labels=2, classifier_dropout=0.0)),
+        "verifier": Qwen2ForTokenClassification(Qwen2Config(**{**shape, **head})),
     }
     for name, model in models.items():
         model.save_pretrained(folder / name)

@@ -87,9 +87,8 @@ def test_a_gain_is_the_paired_difference_at_equal_n(finished: SimpleNamespace) -
 def test_searches_draw_no_more_solutions_than_best_of_n(finished: SimpleNamespace) -> None:
     for stage in (finished.folder / "store").glob("beam_search-8-*.jsonl"):
         assert all(len(row["rollouts"]) == 8 for row in lines(stage))
-    bill = {
-        m: finished.result.find(m, 8, "perfect").bill.generated_tokens for m in ("best_of_n", "beam_search", "dvts")
-    }
+    methods = ("best_of_n", "beam_search", "dvts")
+    bill = {method: finished.result.find(method, 8, "perfect").bill.generated_tokens for method in methods}
     assert bill["beam_search"] == pytest.approx(bill["best_of_n"], rel=0.1)
     assert bill["dvts"] == pytest.approx(bill["best_of_n"], rel=0.1)
 
@@ -194,7 +193,7 @@ def test_a_panel_reports_vote_and_oracle_and_no_subset(world: SimpleNamespace, t
 
 def test_samples_of_several_systems_are_refused_without_panel(tmp_path: Path) -> None:
     path = panel_of(tmp_path)
-    with pytest.raises(DataError, match="different systems.*Set panel to true"):
+    with pytest.raises(DataError, match=r"different systems.*Set panel to true"):
         run_eval(EvalConfig(output_dir=str(tmp_path), rollouts=str(path)))
     same = panel_of(tmp_path, ("a", "a", "b", "b"))
     with pytest.raises(DataError, match="exactly one sample of every system"):
@@ -260,7 +259,7 @@ def test_two_verifiers_of_one_name_are_refused(world: SimpleNamespace, tmp_path:
 def test_a_verifier_that_cannot_read_a_solution_does_not_stop_the_run(world: SimpleNamespace, tmp_path: Path) -> None:
     from prm.errors import FormatError
 
-    class Shortsighted(world.Verifier):
+    class Shortsighted(world.Verifier):  # type: ignore[name-defined]
         def score_solutions(self, items: Any, progress: Any = None) -> Any:
             if any(len(steps) > 4 for _, steps in items):
                 raise FormatError("too long")

@@ -95,6 +95,6 @@ def test_a_fingerprint_is_of_the_content_and_an_adapter_has_that_of_its_base(tmp
     assert fingerprint(base) != before[0]
     assert fingerprint(adapter) != before[1]
     assert fingerprint("user/model") == "user/model"
-    assert problem_key(SimpleNamespace(unique_id="a", problem="p", answer="1")) != problem_key(  # type: ignore[arg-type]
-        SimpleNamespace(unique_id="a", problem="p", answer="2")  # type: ignore[arg-type]
+    assert problem_key(SimpleNamespace(unique_id="a", problem="p", answer="1")) != problem_key(
+        SimpleNamespace(unique_id="a", problem="p", answer="2")
     )
