@@ -171,7 +171,7 @@ def _example(config: PushConfig) -> tuple[str, Sequence[str]]:
         return config.example_problem, config.example_steps
     if config.example_problem is not None or config.example_steps:
         raise ConfigError("example_problem and example_steps are given together or not at all")
-    return "7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"]
+    return "7a+5b-3c*2", ["a7+5=12", "b12-3=8", "c8*2=16", "A: 16"]
 
 
 def _payload(facts: VerifierFacts, card: str, base_model: str, results: Results | None) -> dict[str, bytes | Path]:

@@ -179,9 +179,8 @@ def read_findings(out: Path) -> dict[str, Any]:
         accuracy[key] for key in (("majority", None, n), ("best_of_n", "prm", n), ("beam_search", "prm", n))
     )
     best = results["best"]
-    over_shuffled = [
-        row for row in results["controls"] if row["method"] == best["key"] and "shuffled" in row["control"]
-    ]
+    over_controls = [row for row in results["controls"] if row["method"] == best["key"]]
+    over_shuffled = next(row["difference"] for row in over_controls if "shuffled" in row["control"])
     return {
         "label_accuracy": labels["truth"]["step_accuracy"],
         "majority": majority,

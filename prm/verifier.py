@@ -1,7 +1,7 @@
 """The verifier: a trained checkpoint and its scoring spec, turned into scores of steps.
 
     >>> verifier = Verifier.from_pretrained("runs/prm")
-    >>> verifier.score("7+5-3", ["7+5=12", "12-3=9", "A: 9"])
+    >>> verifier.score("7a+5b-3", ["a7+5=12", "b12-3=9", "A: 9"])
     [0.98, 0.97, 0.97]
 
 The same object serves users, search and benchmarks. What is read where is the spec's business (`prm.scoring_spec`);

@@ -1,12 +1,15 @@
 """The arithmetic world: left-to-right chains of integer operations whose every step can be recomputed.
 
-A problem reads `7+5-3*2`, evaluated strictly from left to right; every intermediate result lies in 0..99. A solution
-is one step per operation and a final answer line:
+A problem reads `7a+5b-3c*2`, evaluated strictly from left to right: start with 7, do the operations a, b and c in
+turn. Every intermediate result lies in 0..99. A solution is one step per operation, which names it, and a final answer
+line:
 
-    7+5=12
-    12-3=9
-    9*2=18
+    a7+5=12
+    b12-3=9
+    c9*2=18
     A: 18
+
+The letters make it easy to see which operation is next, so that what goes wrong is the arithmetic.
 
 This module knows problems, solutions, plausible mistakes and the truth about any step. It knows no model: the shipped
 checkpoints are found by `prm.worlds.models`, and `prm.worlds.pretrain` trains them.
@@ -17,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +28,12 @@ from prm.errors import ConfigError, DataError
 from prm.problems import Problem
 
 LIMIT = 99  # the largest value that may appear
-MAX_OPERATIONS = 40
+LETTERS = string.ascii_lowercase + string.ascii_uppercase  # one names each operation
+MAX_OPERATIONS = len(LETTERS)
 ANSWER_PREFIX = "A: "
 
-_CHAIN = re.compile(r"\d+([+\-*]\d+)+")
-_TERM = re.compile(r"([+\-*])(\d+)")
-_STEP = re.compile(r"(\d+)([+\-*])(\d+)=(\d+)")
+_TERM = re.compile(r"([a-zA-Z])([+\-*])(\d+)")
+_CHAIN = re.compile(rf"(\d+)((?:{_TERM.pattern})+)")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class Chain:
 
     @property
     def text(self) -> str:
-        return str(self.start) + "".join(f"{op}{operand}" for op, operand in self.operations)
+        return f"{self.start}" + "".join(
+            f"{letter}{op}{operand}" for letter, (op, operand) in zip(LETTERS, self.operations, strict=False)
+        )
 
     def values(self) -> list[int]:
         """The running values, the start first: one more than there are operations."""
@@ -53,7 +59,10 @@ class Chain:
     def solution(self) -> list[str]:
         """The correct steps, the answer line last."""
         values = self.values()
-        steps = [f"{a}{op}{b}={c}" for a, (op, b), c in zip(values, self.operations, values[1:], strict=False)]
+        steps = [
+            f"{letter}{a}{op}{b}={c}"
+            for letter, a, (op, b), c in zip(LETTERS, values, self.operations, values[1:], strict=False)
+        ]
         return [*steps, f"{ANSWER_PREFIX}{values[-1]}"]
 
 
@@ -68,12 +77,11 @@ def parse_chain(problem: str) -> Chain:
     Raises:
         DataError: not a chain of this world.
     """
-    if not _CHAIN.fullmatch(problem):
-        raise DataError(f"{problem[:60]!r} is not an arithmetic chain", remedy="Chains read like 7+5-3*2")
-    start = re.match(r"\d+", problem)
-    assert start is not None
-    operations = tuple((op, int(operand)) for op, operand in _TERM.findall(problem[start.end() :]))
-    return Chain(int(start[0]), operations)
+    chain = _CHAIN.fullmatch(problem)
+    terms = _TERM.findall(chain[2]) if chain else []
+    if chain is None or [term[0] for term in terms] != list(LETTERS[: len(terms)]):
+        raise DataError(f"{problem[:60]!r} is not an arithmetic chain", remedy="Chains read like 7a+5b-3c*2")
+    return Chain(int(chain[1]), tuple((op, int(operand)) for _, op, operand in terms))
 
 
 def sample_operation(value: int, rng: random.Random) -> tuple[str, int]:
@@ -174,39 +182,33 @@ class CheckedStep:
 def careless_solution(operations: int, error_rate: float, rng: random.Random) -> tuple[str, list[CheckedStep]]:
     """Draw a problem and a solution of it in which each step is wrong with probability `error_rate`.
 
-    Two wrong steps in three have a wrong result (a near miss, a slip in one digit, another operation's result), the
-    others a wrongly copied value, operation or operand, or the next operation in place of this one. Mistakes are
-    carried on consistently, and every written value stays in 0..LIMIT.
+    Three wrong steps in four have a wrong result (a near miss, a slip in one digit, another operation's result), the
+    others a wrongly copied value, operation or operand. Mistakes are carried on consistently, and every written value
+    stays in 0..LIMIT.
     """
     start = value = rng.randint(1, LIMIT)
-    problem, steps = str(start), []
-    ahead: tuple[str, int] | None = None  # an operation already carried out, to be asked for at the next place
-    for _ in range(operations):
-        asked = ahead if ahead and 0 <= apply(value, *ahead) <= LIMIT else sample_operation(value, rng)
-        ahead = None
-        first, written, right = value, asked, rng.random() >= error_rate
-        result = apply(value, *asked)
-        if not right and rng.random() < 0.67:
-            result = _wrong_result(value, *asked, rng)
-        elif not right and rng.random() < 0.3:
-            ahead = written = sample_operation(value, rng)
-            right, result = written == asked, apply(value, *written)
+    asked, steps = [], []
+    for letter in LETTERS[:operations]:
+        op, operand = sample_operation(value, rng)
+        asked.append((op, operand))
+        first, written_op, written_operand, right = value, op, operand, rng.random() >= error_rate
+        result = apply(value, op, operand)
+        if not right and rng.random() < 0.75:
+            result = _wrong_result(value, op, operand, rng)
         elif not right:
-            first, op, operand = _miscopied(value, *asked, rng)
-            written = (op, operand)
-            result = apply(first, *written)
-        problem += f"{asked[0]}{asked[1]}"
-        expected = f"{value}{asked[0]}{asked[1]}={apply(first, *written)}"
-        steps.append(CheckedStep(f"{first}{written[0]}{written[1]}={result}", expected, right))
+            first, written_op, written_operand = _miscopied(value, op, operand, rng)
+            result = apply(first, written_op, written_operand)
+        expected = f"{letter}{value}{op}{operand}={apply(first, written_op, written_operand)}"
+        steps.append(CheckedStep(f"{letter}{first}{written_op}{written_operand}={result}", expected, right))
         value = result
     right = rng.random() >= error_rate
     expected = f"{ANSWER_PREFIX}{value}"
     steps.append(CheckedStep(expected if right else f"{ANSWER_PREFIX}{_near(value, rng)}", expected, right))
-    return problem, steps
+    return Chain(start, tuple(asked)).text, steps
 
 
 def careless_lines(count: int, error_rate: float, rng: random.Random) -> list[CheckedStep]:
-    """Draw single operations that have nothing to do with each other, each with a wrong result with probability
+    """Draw single steps that have nothing to do with each other, each with a wrong result with probability
     `error_rate`."""
     lines = []
     for _ in range(count):
@@ -215,7 +217,8 @@ def careless_lines(count: int, error_rate: float, rng: random.Random) -> list[Ch
         right = rng.random() >= error_rate
         result = apply(value, op, operand)
         written = result if right else _wrong_result(value, op, operand, rng)
-        lines.append(CheckedStep(f"{value}{op}{operand}={written}", f"{value}{op}{operand}={result}", right))
+        line = f"{rng.choice(LETTERS)}{value}{op}{operand}="
+        lines.append(CheckedStep(f"{line}{written}", f"{line}{result}", right))
     return lines
 
 

@@ -15,12 +15,12 @@ from prm.labels import read_labels
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
 
-PROBLEM = Problem("7+5-3", "9", "p1", subject="arithmetic")
+PROBLEM = Problem("7a+5b-3", "9", "p1", subject="arithmetic")
 
 
 def rollouts() -> list[Rollout]:
-    right = Rollout(PROBLEM, ("7+5=12", "12-3=9", "A: 9"), ("", "\n", "\n", ""), 0, StopReason.EOS, "t", "9")
-    wrong = Rollout(PROBLEM, ("7+5=12", "12-3=8", "A: 8"), ("", "\n", "\n", ""), 1, StopReason.EOS, "t", "8")
+    right = Rollout(PROBLEM, ("a7+5=12", "b12-3=9", "A: 9"), ("", "\n", "\n", ""), 0, StopReason.EOS, "t", "9")
+    wrong = Rollout(PROBLEM, ("a7+5=12", "b12-3=8", "A: 8"), ("", "\n", "\n", ""), 1, StopReason.EOS, "t", "8")
     empty = Rollout(PROBLEM, (), ("",), 2, StopReason.LENGTH, "t")
     graded = [(right, Outcome.CORRECT), (wrong, Outcome.WRONG), (empty, None)]
     return [Rollout(**{**vars(rollout), "outcome": outcome}) for rollout, outcome in graded]

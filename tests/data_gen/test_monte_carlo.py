@@ -16,7 +16,7 @@ from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
 from prm.worlds.arithmetic import apply, parse_chain
 
-PROBLEM = Problem("7+5-3*2", "18", "p1", subject="arithmetic")
+PROBLEM = Problem("7a+5b-3c*2", "18", "p1", subject="arithmetic")
 SAMPLING = SamplingParams(max_new_tokens=50)
 
 
@@ -61,8 +61,8 @@ def rollout(
     return Rollout(PROBLEM, steps, gaps, index, reason, "test", outcome=outcome)
 
 
-RIGHT = rollout("7+5=12", "12-3=9", "9*2=18", "A: 18", outcome=Outcome.CORRECT)
-WRONG = rollout("7+5=12", "12-3=8", "8*2=16", "A: 16", outcome=Outcome.WRONG, index=1)
+RIGHT = rollout("a7+5=12", "b12-3=9", "c9*2=18", "A: 18", outcome=Outcome.CORRECT)
+WRONG = rollout("a7+5=12", "b12-3=8", "c8*2=16", "A: 16", outcome=Outcome.WRONG, index=1)
 
 
 def label(rollouts: Sequence[Rollout], endings: Sequence[str] = ("right",), n: int = 4) -> list[LabelledRollout]:
@@ -123,13 +123,13 @@ def test_equal_prefixes_are_completed_once_and_shared() -> None:
     ],
 )
 def test_the_last_step_of_a_finished_rollout_has_its_outcome(outcome: Outcome | None, expected: StepLabel) -> None:
-    [row] = label([rollout("7+5=12", "A: 18", outcome=outcome)])
+    [row] = label([rollout("a7+5=12", "A: 18", outcome=outcome)])
     assert row.labels[-1] == expected
 
 
 def test_the_last_step_of_a_truncated_rollout_is_completed() -> None:
-    cut = rollout("7+5=12", "12-3=9", outcome=None, reason=StopReason.LENGTH, end="\n")
-    assert [prefix.text for prefix in open_prefixes(cut)] == ["7+5=12\n", "7+5=12\n12-3=9\n"]
+    cut = rollout("a7+5=12", "b12-3=9", outcome=None, reason=StopReason.LENGTH, end="\n")
+    assert [prefix.text for prefix in open_prefixes(cut)] == ["a7+5=12\n", "a7+5=12\n12-3=9\n"]
     [row] = label([cut])
     assert counts(row) == [(4, 4, 0)] * 2
 

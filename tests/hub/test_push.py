@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from prm import Verifier
 
-PROBLEM, STEPS = "7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"]  # the card's example, a mistake in it
+PROBLEM, STEPS = "7a+5b-3c*2", ["a7+5=12", "b12-3=8", "c8*2=16", "A: 16"]  # the card's example, a mistake in it
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 LOAD_BACK = """
@@ -27,7 +27,7 @@ model = AutoModelForTokenClassification.from_pretrained(repo_id, dtype=torch.flo
 with torch.no_grad():
     plain = model(input_ids=torch.tensor([ids])).logits[0, positions].softmax(-1)[:, 1].tolist()
 tagger = pipeline("token-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(repo_id))
-ours = Verifier.from_pretrained(repo_id).score("7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"])
+ours = Verifier.from_pretrained(repo_id).score("7a+5b-3c*2", ["a7+5=12", "b12-3=8", "c8*2=16", "A: 16"])
 print(json.dumps({"plain": plain, "ours": ours, "tagged": len(tagger("7+5"))}))
 """
 
@@ -39,7 +39,7 @@ from prm import Verifier
 model = AutoPeftModelForSequenceClassification.from_pretrained(sys.argv[1], num_labels=1, dtype=torch.float32).eval()
 with torch.no_grad():
     plain = model(input_ids=torch.tensor([json.loads(sys.argv[2])])).logits.sigmoid().flatten().tolist()
-ours = Verifier.from_pretrained(sys.argv[1]).score("7+5-3*2", ["7+5=12", "12-3=8", "8*2=16", "A: 16"])
+ours = Verifier.from_pretrained(sys.argv[1]).score("7a+5b-3c*2", ["a7+5=12", "b12-3=8", "c8*2=16", "A: 16"])
 print(json.dumps([*plain, *ours]))
 """
 

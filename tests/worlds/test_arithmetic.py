@@ -20,7 +20,7 @@ from prm.worlds.arithmetic import (
 
 
 def test_a_chain_is_evaluated_from_left_to_right() -> None:
-    assert parse_chain("7+5-3*2").solution() == ["7+5=12", "12-3=9", "9*2=18", "A: 18"]
+    assert parse_chain("7a+5b-3c*2").solution() == ["a7+5=12", "b12-3=9", "c9*2=18", "A: 18"]
 
 
 def test_parsing_inverts_the_text() -> None:
@@ -30,7 +30,7 @@ def test_parsing_inverts_the_text() -> None:
         assert parse_chain(chain.text) == chain
 
 
-@pytest.mark.parametrize("text", ["", "7", "7+", "+7", "7/2", "7+5=12", "a+b", "7 + 5"])
+@pytest.mark.parametrize("text", ["", "7", "7+", "+7", "7/2", "a7+5=12", "a+b", "7 + 5"])
 def test_what_is_not_a_chain_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="not an arithmetic chain"):
         parse_chain(text)
@@ -69,12 +69,12 @@ def test_train_and_test_never_meet_under_any_seed() -> None:
 
 
 def test_truth_is_cumulative_and_exact() -> None:
-    assert step_truth("7+5-3", ["7+5=12", "12-3=9", "A: 9"]) == [True, True, True]
-    assert step_truth("7+5-3", ["7+5=13", "13-3=10", "A: 10"]) == [False, False, False]
-    assert step_truth("7+5-3", ["7+5=12", "12-3=8", "A: 9"]) == [True, False, False]
-    assert step_truth("7+5-3", ["7+5=12", "12-3=9", "A: 9", "A: 9"])[-1] is False
-    assert first_error("7+5-3", ["7+5=12", "12-3=9", "A: 9"]) == -1
-    assert first_error("7+5-3", ["7+5=12", "12-3=8", "A: 9"]) == 1
+    assert step_truth("7a+5b-3", ["a7+5=12", "b12-3=9", "A: 9"]) == [True, True, True]
+    assert step_truth("7a+5b-3", ["a7+5=13", "b13-3=10", "A: 10"]) == [False, False, False]
+    assert step_truth("7a+5b-3", ["a7+5=12", "b12-3=8", "A: 9"]) == [True, False, False]
+    assert step_truth("7a+5b-3", ["a7+5=12", "b12-3=9", "A: 9", "A: 9"])[-1] is False
+    assert first_error("7a+5b-3", ["a7+5=12", "b12-3=9", "A: 9"]) == -1
+    assert first_error("7a+5b-3", ["a7+5=12", "b12-3=8", "A: 9"]) == 1
 
 
 def test_a_careless_solution_is_marked_step_by_step() -> None:
