@@ -88,6 +88,9 @@ class EvalConfig:
     batch_tokens: int = field(default=0, metadata={"help": "Tokens of one batch, which bounds memory; 0: defaults"})
     device: str | None = field(default=None, metadata={"help": "Torch device; default: CUDA where there is one"})
     dtype: str | None = field(default=None, metadata={"help": "Torch dtype of both models, such as bfloat16"})
+    label_report: str | None = field(
+        default=None, metadata={"help": "label_report.json of `prm label`, to be shown in the report"}
+    )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
 
     def __post_init__(self) -> None:
@@ -118,8 +121,11 @@ def run_eval(
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what is wrong, where, and what to do.
     """
+    from .label_section import read_label_report
     from .run import evaluate, prepare
 
+    if config.label_report:
+        read_label_report(config.label_report)  # a wrong path is said before anything is spent
     run = prepare(config, verifiers=verifiers or {}, generator=generator)
     result = evaluate(run)
     from .outputs import write_outputs

@@ -12,6 +12,7 @@ from prm.report.plots import IntervalRow, Series, interval_plot, line_plot
 from prm.report.terminal import render_table
 from prm.stats.intervals import Estimate
 
+from .label_section import label_section, read_label_report
 from .results import MethodResult
 from .run import EvalResult, Run
 
@@ -47,6 +48,8 @@ def write_report(run: Run, result: EvalResult, path: Path) -> Path:
         sections.append(_controls_section(result))
     if result.quality:
         sections.append(_quality_section(result))
+    if run.config.label_report:
+        sections.append(label_section(read_label_report(run.config.label_report)))
     sections.append(_cost_section(result))
     page = render_report(
         "What the verifier is worth",

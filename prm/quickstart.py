@@ -126,6 +126,7 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
         search_n=sizes.search_n,
         prm_path=[*(f"{n}={out / n}" for n in ("prm", "orm", "shuffled")), f"zero_shot={models['base']}"],
         controls=["shuffled", "zero_shot"],
+        label_report=out / "labels" / "label_report.json",
         seed=config.seed,
         output_dir=out / "eval",
     )
