@@ -50,8 +50,9 @@ def label_section(report: dict[str, Any]) -> Section:
         ["completions without an answer", report["unparsable_share"]],
     ]
     tables = [Table(["labelling", Column("count", "number")], counts, "What was labelled and spent.", "labels.csv")]
-    truth = [
-        [what, Estimate(**report["truth"][key])] for key, what in _TRUTH.items() if report.get("truth", {}).get(key)
+    found = report.get("truth", {})
+    truth: list[list[str | Estimate]] = [
+        [what, Estimate(**found[key])] for key, what in _TRUTH.items() if found.get(key)
     ]
     if truth:
         caption = "Hard labels against the recomputed truth, Wilson intervals."
