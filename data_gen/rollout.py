@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.config import parse_config, run_main
-from prm.errors import ConfigError
+from prm.errors import ConfigError, DataError
 from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
 from prm.generation.checkpoint import model_name, model_revision
 from prm.generation.recorded import RecordedSample, read_recorded
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ARITHMETIC = "arithmetic"
 BACKENDS = ("transformers", "recorded")
+RECORDED_SETTINGS = ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
 LEDGER_FILE = "rollout_ledger.jsonl"
 
 
@@ -52,6 +53,7 @@ class RolloutConfig(SamplingOptions):
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a dataset on the Hub"})
     dataset_split: str = field(default="train", metadata={"help": "Split of a dataset on the Hub, or of arithmetic"})
     num_problems: int = field(default=0, metadata={"help": "Take the first so many problems; 0 takes all"})
+    skip_problems: int = field(default=0, metadata={"help": "Leave out the first so many problems, to split a file"})
     min_operations: int = field(default=3, metadata={"help": "Arithmetic: shortest chain"})
     max_operations: int = field(default=6, metadata={"help": "Arithmetic: longest chain"})
     backend: str = field(
@@ -66,12 +68,17 @@ class RolloutConfig(SamplingOptions):
         metadata={"help": r"separator:<text> (\n stands for a line break), line, numbered, sentence or thought"},
     )
 
+    @property
+    def limit(self) -> int:
+        """Problems to read, those to skip included; 0 for all."""
+        return self.num_problems and self.skip_problems + self.num_problems
+
     def check(self) -> None:
         find_splitter(self.splitter)
         if self.backend not in BACKENDS:
             raise ConfigError(f"unknown backend {self.backend!r}; choose from {', '.join(BACKENDS)}")
-        if self.num_problems < 0 or self.n < 1:
-            raise ConfigError("num_problems must not be negative and n must be at least 1")
+        if self.num_problems < 0 or self.skip_problems < 0 or self.n < 1:
+            raise ConfigError("num_problems and skip_problems must not be negative and n must be at least 1")
         if self.backend == "recorded":
             return
         super().check()
@@ -124,9 +131,16 @@ def _sample(config: RolloutConfig) -> RolloutSummary:
 
 def _import_recorded(config: RolloutConfig) -> RolloutSummary:
     record = RunRecord()
-    samples = read_recorded(config.dataset_name, config.splitter, keys=config.recorded_keys, limit=config.num_problems)
+    samples = read_recorded(config.dataset_name, config.splitter, keys=config.recorded_keys, limit=config.limit)
+    skipped = set(list(dict.fromkeys(sample.rollout.problem.unique_id for sample in samples))[: config.skip_problems])
+    samples = [sample for sample in samples if sample.rollout.problem.unique_id not in skipped]
+    if not samples:
+        raise _nothing_left(config)
     settings = {
-        **{key: getattr(config, key) for key in ("backend", "recorded_keys", "num_problems", "splitter")},
+        **{
+            key: getattr(config, key)
+            for key in ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
+        },
         "dataset_name": dataset_label(config.dataset_name),
         "dataset_hash": file_hash(config.dataset_name),
     }
@@ -150,19 +164,31 @@ def _output(config: RolloutConfig, settings: dict[str, Any]) -> StageOutput:
 
 
 def _problems(config: RolloutConfig) -> list[Problem]:
+    problems = _all_problems(config)[config.skip_problems :]
+    if not problems:
+        raise _nothing_left(config)
+    return problems
+
+
+def _all_problems(config: RolloutConfig) -> list[Problem]:
     if config.dataset_name != ARITHMETIC:
         return load_problems(
-            config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=config.num_problems
+            config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=config.limit
         )
     from prm.worlds.arithmetic import make_problems
 
     return make_problems(
-        config.num_problems,
+        config.limit,
         seed=config.seed,
         split=config.dataset_split,
         min_operations=config.min_operations,
         max_operations=config.max_operations,
     )
+
+
+def _nothing_left(config: RolloutConfig) -> DataError:
+    what = f"skip_problems={config.skip_problems} leaves no problem"
+    return DataError(what, path=config.dataset_name, remedy="Skip fewer")
 
 
 def _sample_rollouts(

@@ -148,6 +148,23 @@ def test_recorded_solutions(tmp_path: Path) -> None:
     assert run(options).repeated
 
 
+def test_a_file_is_split_by_skipping_problems(tmp_path: Path, options: dict[str, Any]) -> None:
+    record = tmp_path / "panel.jsonl"
+    record.write_text("".join(json.dumps(PANEL | {"question": f"How many {i}?"}) + "\n" for i in range(5)))
+    recorded = {"backend": "recorded", "dataset_name": str(record), "splitter": "line"}
+
+    def texts(name: str, **changes: Any) -> list[str]:
+        summary = run(recorded, output_dir=str(tmp_path / name), **changes)
+        return list(dict.fromkeys(rollout.problem.problem for rollout in read_rollouts(summary.path)))
+
+    first, rest = texts("first", num_problems=2), texts("rest", skip_problems=2)
+    assert first == ["How many 0?", "How many 1?"]
+    assert first + rest == texts("all")
+    assert texts("middle", skip_problems=1, num_problems=2) == ["How many 1?", "How many 2?"]
+    with pytest.raises(DataError, match="skip_problems=5 leaves no problem"):
+        texts("none", skip_problems=5)
+
+
 def test_a_wrong_recorded_verdict_is_listed(tmp_path: Path) -> None:
     record = tmp_path / "panel.jsonl"
     record.write_text(json.dumps(PANEL | {"small": PANEL["small"] | {"is_correct": True}}) + "\n")  # type: ignore[operator]
