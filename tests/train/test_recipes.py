@@ -74,6 +74,6 @@ def test_accelerate_configurations_are_accelerates(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_recipe_says_how_it_is_run(path: Path) -> None:
-    head = path.read_text().split("\n\n")[0]
-    wanted = ["Run:"] if path.parent.name == "accelerate" else ["Purpose:", "Prerequisite:", "Command:"]
-    assert [word for word in wanted if word not in head] == []
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    launches = [line for line in head if f"recipes/{path.parent.name}/{path.name}" in line]
+    assert launches, f"the header of {path} has no line that runs it"
