@@ -1,0 +1,85 @@
+"""Recipes and the command line: what overrides what, and how a wrong key is answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from prm.config import parse_config
+from prm.errors import ConfigError, MissingFileError
+from prm.worlds.models import embedded_model
+
+
+@dataclass
+class Config:
+    output_dir: str = field(metadata={"help": "where"})
+    num_problems: int = field(default=3, metadata={"help": "how many"})
+    prm_path: list[str] = field(default_factory=list, metadata={"help": "verifiers"})
+    chat: bool = field(default=False, metadata={"help": "chat"})
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("output_dir: from_recipe\nnum_problems: 7\nprm_path: [a, b]\n")
+    return path
+
+
+def test_the_recipe_sets_defaults_and_the_command_line_overrides_them(recipe: Path) -> None:
+    config = parse_config(Config, ["--config", str(recipe), "--num_problems", "9", "--chat"])
+    assert config == Config(output_dir="from_recipe", num_problems=9, prm_path=["a", "b"], chat=True)
+
+
+def test_an_unknown_key_suggests_the_nearest(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown key 'num_problem'; did you mean 'num_problems'"):
+        parse_config(Config, ["--output_dir", "x", "--num_problem", "3"])
+    recipe.write_text("output_dir: x\nouput: y\n")
+    with pytest.raises(ConfigError, match=r"recipe.yaml: unknown key 'ouput'; did you mean 'output_dir'"):
+        parse_config(Config, ["--config", str(recipe)])
+    with pytest.raises(ConfigError, match="run with --help"):
+        parse_config(Config, ["--zzz", "1"])
+
+
+def test_broken_recipes_and_values_are_one_message(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no such recipe"):
+        parse_config(Config, ["--config", str(tmp_path / "absent.yaml")])
+    with pytest.raises(ConfigError, match="missing --output_dir"):
+        parse_config(Config, [])
+    with pytest.raises(ConfigError, match="invalid int value: 'many'"):
+        parse_config(Config, ["--output_dir", "x", "--num_problems", "many"])
+    recipe.write_text("a: [unclosed\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        parse_config(Config, ["--config", str(recipe)])
+    recipe.write_text("- a list\n")
+    with pytest.raises(ConfigError, match="a recipe is a mapping"):
+        parse_config(Config, ["--config", str(recipe)])
+
+
+def test_embedded_models_are_named_in_any_option() -> None:
+    config = parse_config(Config, ["--output_dir", "embedded:generator", "--prm_path", "zero_shot=embedded:base", "x"])
+    assert config.output_dir == str(embedded_model("generator"))
+    assert config.prm_path == [f"zero_shot={embedded_model('base')}", "x"]
+    with pytest.raises(ConfigError, match="choose from embedded:generator, embedded:base"):
+        parse_config(Config, ["--output_dir", "embedded:giant"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["roll"], "unknown command 'roll'; did you mean 'rollout'?"),
+        (["rollout", "--n_problems", "3"], "unknown key 'n_problems'; did you mean 'num_problems'?"),
+        (["eval", "--config", "absent.yaml"], "absent.yaml: no such recipe"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prm.cli", *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and message in done.stderr
+    assert "Traceback" not in done.stderr
