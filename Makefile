@@ -22,7 +22,6 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy prm data_gen eval
-	$(BIN)/mypy --namespace-packages --explicit-package-bases tests
 
 # First-error F1 of a PRM on ProcessBench: make bench ARGS="--help"
 bench: .venv/.installed

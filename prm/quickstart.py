@@ -76,8 +76,15 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     models = {name: f"{PREFIX}{name}" for name in ("generator", "base")}
     if config.from_scratch:
         for name in models:
-            models[name] = str(out / name)
-            yield _stage(f"pretrain the {name}", "pretrain", f"pretrain_{name}", output_dir=models[name])
+            first, models[name] = str(out / f"{name}_1"), str(out / name)
+            yield _stage(f"pretrain the {name}, first part", "pretrain", f"pretrain_{name}_1", output_dir=first)
+            yield _stage(
+                f"pretrain the {name}, second part",
+                "pretrain",
+                f"pretrain_{name}_2",
+                init_from=first,
+                output_dir=models[name],
+            )
     yield _stage(
         "sample solutions of training problems",
         "rollout",

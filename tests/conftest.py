@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from prm.scoring_spec import Head, Kind
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,35 +44,35 @@ def tiny_verifier_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) 
 
     from prm.scoring_spec import ScoringSpec
 
-    models = {
+    models: dict[str, Any] = {
         "token_classification": Qwen2ForTokenClassification,
         "sequence_classification": Qwen2ForSequenceClassification,
         "reward_tokens": Qwen2ForCausalLM,
     }
 
-    def build(kind: str = "prm", head: str = "token_classification", seed: int = 0, **spec: Any) -> Path:
+    def build(kind: Kind = "prm", head: Head = "token_classification", seed: int = 0, **spec: Any) -> Path:
         torch.manual_seed(seed)
-        config = Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            initializer_range=0.5,
-            num_labels=1 if kind == "orm" else 2,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            classifier_dropout=0.0,
-        )
+        settings: dict[str, Any] = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+            "initializer_range": 0.5,
+            "num_labels": 1 if kind == "orm" else 2,
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "classifier_dropout": 0.0,
+        }
         directory = tmp_path_factory.mktemp("verifier")
-        models[head](config).save_pretrained(directory)
+        models[head](Qwen2Config(**settings)).save_pretrained(directory)
         tokenizer.save_pretrained(directory)
         if head == "reward_tokens":
             spec.setdefault("reward_tokens", ("-", "+"))
-        ScoringSpec(kind=kind, head=head, **spec).save(directory)  # type: ignore[arg-type]
+        ScoringSpec(kind=kind, head=head, **spec).save(directory)
         return directory
 
     return build
