@@ -44,6 +44,8 @@ from prm.verifier_config import VerifierConfig
 if TYPE_CHECKING:
     import torch
 
+_MANY_ROWS = 20_000  # encoding so many takes long enough to show a progress bar
+
 
 class VerifierTrainer(Trainer):
     """Trains a PRM or an ORM.
@@ -121,7 +123,15 @@ class VerifierTrainer(Trainer):
     def encode(self, rows: Sequence[StepRow]) -> EncodedDataset:
         """Token ids, score positions and targets of rows, once and for all epochs."""
         args = self._config
-        return encode_rows(rows, self.step_format, self._tokenizer, kind=args.kind, max_length=args.max_length)
+        shown = len(rows) >= _MANY_ROWS and not args.disable_tqdm and args.process_index == 0
+        return encode_rows(
+            rows,
+            self.step_format,
+            self._tokenizer,
+            kind=args.kind,
+            max_length=args.max_length,
+            label="encode" if shown else None,
+        )
 
     def scoring_spec(self) -> ScoringSpec:
         """What `prm.verifier` needs to read this model's scores."""

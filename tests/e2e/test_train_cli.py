@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -56,11 +57,25 @@ def recipe(tmp_path: Path, tokenizer: Any) -> Callable[..., Path]:
     return write
 
 
-def start(command: list[str], log: Path, *, new_session: bool = False) -> subprocess.Popen[bytes]:
+def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return subprocess.Popen(
-        command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=new_session
-    )
+    return subprocess.Popen(command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT)
+
+
+def kill_all(config: str) -> None:
+    """Kill the launcher and the workers it put into sessions of their own: all that were started with this recipe."""
+    while found := [path for path in Path("/proc").glob("[0-9]*/cmdline") if config in _words(path)]:
+        for path in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _words(cmdline: Path) -> list[str]:
+    try:
+        return cmdline.read_text().split("\0")
+    except OSError:  # it ended in the meantime
+        return []
 
 
 def run(command: list[str], log: Path) -> None:
@@ -153,10 +168,10 @@ def test_prm_train_launches_zero2_and_goes_on_after_a_kill(recipe: Callable[...,
         ]
 
     run(command(whole), tmp_path / "log")
-    process = start(command(cut), tmp_path / "log", new_session=True)
+    process = start(command(cut), tmp_path / "log")
     while process.poll() is None and not list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")):
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(str(cut))
     process.wait()
     assert not (tmp_path / "cut" / "train_metrics.json").exists(), "it finished before it could be killed"
     run(command(cut), tmp_path / "log")
