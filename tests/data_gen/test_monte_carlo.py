@@ -129,7 +129,7 @@ def test_the_last_step_of_a_finished_rollout_has_its_outcome(outcome: Outcome | 
 
 def test_the_last_step_of_a_truncated_rollout_is_completed() -> None:
     cut = rollout("a7+5=12", "b12-3=9", outcome=None, reason=StopReason.LENGTH, end="\n")
-    assert [prefix.text for prefix in open_prefixes(cut)] == ["a7+5=12\n", "a7+5=12\n12-3=9\n"]
+    assert [prefix.text for prefix in open_prefixes(cut)] == ["a7+5=12\n", "a7+5=12\nb12-3=9\n"]
     [row] = label([cut])
     assert counts(row) == [(4, 4, 0)] * 2
 

@@ -63,17 +63,17 @@ def outputs(directory: Path, stage: str) -> dict[str, bytes]:
 
 
 def test_killed_stages_resume_exactly(generator_dir: Path, tmp_path: Path, asked: list[GenerationRequest]) -> None:
-    shared = {"model_name_or_path": str(generator_dir), "device": "cpu", "max_batch_rows": 2, "max_new_tokens": 40}
+    shared = {"model_name_or_path": str(generator_dir), "device": "cpu", "max_batch_rows": 2, "max_new_tokens": 24}
     options: dict[str, Any] = {
         **shared,
-        **{"dataset_name": "arithmetic", "num_problems": 60, "n": 4, "splitter": "separator:0"},
+        **{"dataset_name": "arithmetic", "num_problems": 24, "n": 2, "splitter": "separator:0"},
         "output_dir": str(tmp_path / "whole"),
     }
     run_rollout(RolloutConfig(**options))
     check_resumed("rollout", options, tmp_path, asked)
 
-    # Few rollouts of the untrained model have steps worth labelling: any separator will do for this test.
-    options = {**shared, "rollouts_path": str(tmp_path / "whole" / "rollouts.jsonl"), "n": 2, "num_rollouts": 60}
+    # An untrained model writes no lines; any character that it does write separates steps as well.
+    options = {**shared, "rollouts_path": str(tmp_path / "whole" / "rollouts.jsonl"), "n": 2, "num_rollouts": 12}
     options["output_dir"] = str(tmp_path / "whole")
     asked.clear()
     run_label(LabelConfig(**options))
@@ -83,7 +83,7 @@ def test_killed_stages_resume_exactly(generator_dir: Path, tmp_path: Path, asked
 def check_resumed(stage: str, options: dict[str, Any], folder: Path, asked: list[GenerationRequest]) -> None:
     """`asked` holds the uninterrupted run's requests, and its files are in `options["output_dir"]`."""
     whole, everything = Path(options["output_dir"]), list(asked)
-    assert len(everything) > 40
+    assert len(everything) > 20
     killed = {**options, "output_dir": str(folder / "killed")}
     batches = run_and_kill(stage, killed, 3)
     assert not (folder / "killed" / f"{stage}_report.json").exists()
