@@ -109,7 +109,7 @@ def test_the_console_script_is_the_module(recipe: Callable[..., Path], tmp_path:
 
 
 def test_a_killed_run_goes_on_to_the_same_losses(recipe: Callable[..., Path], tmp_path: Path) -> None:
-    keys = {"num_train_epochs": 60, "save_steps": 5, "optim": "adamw_torch"}
+    keys = {"num_train_epochs": 20, "save_steps": 10}
     whole, cut = recipe("whole", **keys), recipe("cut", **keys)
     run([*MODULE, "--config", str(whole)], tmp_path / "log")
     process = start([*MODULE, "--config", str(cut)], tmp_path / "log")
@@ -152,7 +152,7 @@ def test_deepspeed_zero2_on_two_processes_equals_one(recipe: Callable[..., Path]
 @pytest.mark.slow
 def test_prm_train_launches_zero2_and_goes_on_after_a_kill(recipe: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
-    keys = {"per_device_train_batch_size": 4, "num_train_epochs": 30, "save_steps": 5}
+    keys = {"per_device_train_batch_size": 4, "num_train_epochs": 20, "save_steps": 10}
     whole, cut = recipe("whole", **keys), recipe("cut", **keys)
 
     def command(config: Path) -> list[str]:
