@@ -15,7 +15,7 @@ from prm.problems import Problem
 from prm.rollouts import Cost, StopReason
 from prm.scoring_spec import ScoringSpec
 from prm.verifier import StepScores
-from prm.worlds.arithmetic import make_problems, parse_chain, step_truth
+from prm.worlds.arithmetic import ANSWER_PREFIX, apply, make_problems, parse_chain, step_truth
 
 EOS = 0
 Solve = Callable[[str, str, random.Random], str]
@@ -95,12 +95,12 @@ def careless(problem: str, text: str, rng: random.Random) -> str:
     done = [line for line in text.split("\n") if line]
     value = int(done[-1].split("=")[1]) if done else chain.start
     lines = []
-    for op, operand in chain.operations[len(done) :]:
-        result = {"+": value + operand, "-": value - operand, "*": value * operand}[op]
-        result += rng.choice((0, 0, 0, 1))
-        lines.append(f"{value}{op}{operand}={result}")
+    right = list(zip(chain.solution(), chain.operations, chain.values(), chain.values()[1:], strict=False))
+    for line, (op, operand), before, after in right[len(done) :]:
+        result = apply(value, op, operand) + rng.choice((0, 0, 0, 1))
+        lines.append(line.replace(f"{before}{op}{operand}={after}", f"{value}{op}{operand}={result}"))
         value = result
-    return "\n".join([*lines, f"A: {value}"])
+    return "\n".join([*lines, f"{ANSWER_PREFIX}{value}"])
 
 
 def truth(problem: str, steps: Sequence[str]) -> list[float]:

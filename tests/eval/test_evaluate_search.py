@@ -56,8 +56,9 @@ def test_a_perfect_verifier_reaches_pass_at_n_and_one_without_skill_plain_sampli
         assert accuracy(result, "best_of_n", n, "orm") == pytest.approx(accuracy(result, "pass_at_n", n))
         assert accuracy(result, "best_of_n", n, "blind") == pytest.approx(accuracy(result, "pass_at_n", 1))
         assert accuracy(result, "weighted_best_of_n", n, "blind") == pytest.approx(accuracy(result, "majority", n))
-    assert accuracy(result, "beam_search", 8, "perfect") > accuracy(result, "pass_at_n", 8)
-    assert accuracy(result, "majority", 8) > accuracy(result, "majority", 1)
+    # Four tries at every step, of which one in four is wrong: a chain of six fails in 2% of the problems.
+    assert accuracy(result, "beam_search", 4, "perfect") > 0.9 > accuracy(result, "pass_at_n", 4)
+    assert accuracy(result, "dvts", 8, "perfect") > 0.9
 
 
 def test_an_orm_selects_and_does_not_search(finished: SimpleNamespace) -> None:
@@ -95,7 +96,8 @@ def test_searches_draw_no_more_solutions_than_best_of_n(finished: SimpleNamespac
 
 def test_the_best_method_and_the_controls_are_reported(finished: SimpleNamespace) -> None:
     summary = json.loads((finished.folder / "results.json").read_text())
-    assert summary["best"]["key"] in {"beam_search/perfect@8", "beam_search_weighted/perfect@8", "dvts/perfect@8"}
+    assert summary["best"]["key"].endswith("/perfect@8")
+    assert summary["best"]["gain"]["low"] > 0
     assert summary["best"]["held_out_gain"]["mean"] <= summary["best"]["gain"]["mean"]
     assert {row["control"] for row in summary["controls"]} >= {"best_of_n/blind@8", "beam_search/blind@8"}
     beam = next(row for row in summary["controls"] if row["control"] == "beam_search/blind@8")

@@ -217,7 +217,7 @@ def test_the_bill_holds_pruned_branches_too(world: SimpleNamespace) -> None:
 def test_it_warns_where_the_generator_never_writes_the_separator(world: SimpleNamespace) -> None:
     generator = world.Generator(lambda problem, text, rng: "no separator. A: 1")
     with pytest.warns(UserWarning, match="step separator"):
-        search(beam(4), generator, world.Verifier(world.truth), [world.problem("1+1")])
+        search(beam(4), generator, world.Verifier(world.truth), world.problems(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search(beam(4), world.Generator(world.careless), world.Verifier(world.truth), world.problems(2))
