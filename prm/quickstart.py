@@ -41,19 +41,18 @@ class QuickstartConfig:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What one run spends: problems, samples and epochs."""
+    """What one run spends: problems and samples."""
 
     train_problems: int
     rollouts_per_problem: int
     completions_per_prefix: int
-    epochs: float
     test_problems: int
     n: int
     search_n: tuple[int, ...]
 
 
-FULL = Sizes(1000, 4, 8, 4, 400, 16, (4, 8, 16))
-SMOKE = Sizes(24, 2, 2, 1, 20, 4, (4,))
+FULL = Sizes(1000, 4, 8, 400, 16, (4, 8, 16))
+SMOKE = Sizes(24, 2, 2, 20, 4, (4,))
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,6 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     )
     training = {
         "model_name_or_path": models["base"],
-        "num_train_epochs": sizes.epochs,
         "seed": config.seed,
         **({"use_peft": True, "merge_adapter": True} if config.use_peft else {}),
     }

@@ -43,7 +43,7 @@ from prm.train_run import (
     run_settings,
 )
 from prm.trainer import VerifierTrainer
-from prm.training_rows import LoadedRows, StepRow, load_rows, shuffle_labels, split_by_group
+from prm.training_rows import LoadedRows, StepRow, drop_after_first_error, load_rows, shuffle_labels, split_by_group
 from prm.verifier_config import VerifierConfig
 
 MERGED = "merged"
@@ -68,6 +68,13 @@ class TrainScriptArguments:
     )
     shuffle_labels: bool = field(
         default=False, metadata={"help": "Control: permute the training labels over all steps, with the run's seed"}
+    )
+    after_first_error: str = field(
+        default="keep",
+        metadata={
+            "help": "Labels of the steps behind a rollout's first wrong one: keep them, or drop them (PRM800K's way)",
+            "choices": ["keep", "drop"],
+        },
     )
     merge_adapter: bool = field(
         default=False, metadata={"help": "LoRA: also write the merged plain checkpoint to output_dir/merged"}
@@ -151,6 +158,8 @@ def _load(
     train_rows, eval_rows = split_by_group(loaded.rows, script.eval_fraction, config.seed)
     if script.eval_dataset_name:
         eval_rows = load_rows(script.eval_dataset_name, split=script.dataset_test_split, **view).rows
+    if script.after_first_error == "drop" and config.kind == "prm":
+        train_rows, eval_rows = drop_after_first_error(train_rows), drop_after_first_error(eval_rows)
     if config.eval_strategy != "no" and not eval_rows:
         raise ConfigError("eval_strategy needs rows to evaluate on: set eval_fraction or eval_dataset_name")
     return loaded, shuffle_labels(train_rows, config.seed) if script.shuffle_labels else train_rows, eval_rows
@@ -162,6 +171,7 @@ def _data_settings(script: TrainScriptArguments, loaded: LoadedRows, eval_rows: 
         "eval_digest": LoadedRows(tuple(eval_rows)).digest,
         "eval_fraction": script.eval_fraction,
         "shuffle_labels": script.shuffle_labels,
+        "after_first_error": script.after_first_error,
         "merge_adapter": script.merge_adapter,
     }
 

@@ -30,7 +30,6 @@ def training_metrics(
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit."""
-    dataset = Path(script.dataset_name)
     train: Any = trainer.train_dataset
     evaluated: Any = trainer.eval_dataset
     losses = [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]

@@ -153,6 +153,19 @@ def split_by_group(
     return train, tuple(row for row in rows if row.group in held_out)
 
 
+def drop_after_first_error(rows: Sequence[StepRow]) -> list[StepRow]:
+    """Forget the labels of the steps behind the first wrong one, as PRM800K does (arXiv 2305.20050): what follows a
+    mistake may be right by itself, and a verifier that judges each step, folded by `min`, need not learn otherwise."""
+    dropped = []
+    for row in rows:
+        hard = row.hard if row.hard is not None else row.labels
+        end = next((index + 1 for index, label in enumerate(hard) if label is not None and label < 0.5), len(hard))
+        rest = (None,) * (len(hard) - end)
+        kept = None if row.hard is None else row.hard[:end] + rest
+        dropped.append(replace(row, labels=row.labels[:end] + rest, hard=kept))
+    return dropped
+
+
 def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:
     """Permute all known labels over all labelled steps: a control that keeps the texts and the base rate and nothing
     of what the labels say."""
