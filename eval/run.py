@@ -249,7 +249,7 @@ def _with_verifier(run: Run, arena: EvalArena, baselines: Mapping[int, Sequence[
     for strategy in run.strategies:
         if arena.kind not in strategy.kinds:
             continue
-        for n in run.search_ns if strategy.live else run.ns:
+        for n in _widths(run, arena, strategy):
             lines.append(
                 method_result(
                     strategy.evaluate(arena, n),
@@ -263,6 +263,13 @@ def _with_verifier(run: Run, arena: EvalArena, baselines: Mapping[int, Sequence[
                 )
             )
     return lines
+
+
+def _widths(run: Run, arena: EvalArena, strategy: SearchStrategy) -> list[int]:
+    """The sample counts of a strategy. A control searches at the largest alone: it is there to be compared."""
+    if not strategy.live:
+        return run.ns
+    return run.search_ns[-1:] if arena.name in run.config.controls else run.search_ns
 
 
 def _quality(run: Run, arena: EvalArena) -> VerifierQuality:

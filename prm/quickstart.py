@@ -51,7 +51,7 @@ class Sizes:
     search_n: tuple[int, ...]
 
 
-FULL = Sizes(1000, 4, 8, 400, 16, (4, 8, 16))
+FULL = Sizes(700, 4, 8, 300, 16, (4, 8, 16))
 SMOKE = Sizes(24, 2, 2, 20, 4, (4,))
 
 

@@ -153,7 +153,7 @@ def split_by_group(
     return train, tuple(row for row in rows if row.group in held_out)
 
 
-def drop_after_first_error(rows: Sequence[StepRow]) -> list[StepRow]:
+def drop_after_first_error(rows: Sequence[StepRow]) -> tuple[StepRow, ...]:
     """Forget the labels of the steps behind the first wrong one, as PRM800K does (arXiv 2305.20050): what follows a
     mistake may be right by itself, and a verifier that judges each step, folded by `min`, need not learn otherwise."""
     dropped = []
@@ -163,7 +163,7 @@ def drop_after_first_error(rows: Sequence[StepRow]) -> list[StepRow]:
         rest = (None,) * (len(hard) - end)
         kept = None if row.hard is None else row.hard[:end] + rest
         dropped.append(replace(row, labels=row.labels[:end] + rest, hard=kept))
-    return dropped
+    return tuple(dropped)
 
 
 def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:

@@ -13,7 +13,7 @@ from prm.errors import ConfigError, DataError, MissingFileError
 from prm.labels import LabelledRollout, StepLabel, write_labels
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
-from prm.training_rows import StepRow, load_rows, shuffle_labels, split_by_group
+from prm.training_rows import StepRow, drop_after_first_error, load_rows, shuffle_labels, split_by_group
 
 
 def stepwise(path: Path, *rows: dict[str, Any]) -> Path:
@@ -189,3 +189,13 @@ def test_real_monte_carlo_values_are_read_as_fractions(data_dir: Path, tmp_path:
     loaded = load_rows(stepwise(tmp_path / "scan.jsonl", *rows), label_view="soft")
     assert [row.labels for row in loaded.rows] == [tuple(map(float, r["scores"])) for r in records]
     assert any(0 < label < 1 for row in loaded.rows for label in row.labels if label is not None)
+
+
+def test_labels_behind_the_first_error_can_be_dropped() -> None:
+    row = StepRow("p", ("a", "b", "c"), (0.9, 0.25, 0.5), "g", hard=(1, 0, 1))
+    early = StepRow("p", ("a", "b"), (0.0, 1.0), "g")
+    right = StepRow("p", ("a", "b"), (1.0, None), "g")
+    dropped = drop_after_first_error([row, early, right])
+    assert dropped[0].labels == (0.9, 0.25, None) and dropped[0].hard == (1, 0, None)
+    assert dropped[1].labels == (0.0, None)
+    assert dropped[2] == right
