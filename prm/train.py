@@ -155,6 +155,8 @@ def _load(
         raise ConfigError("give eval_dataset_name or eval_fraction, not both")
     view: dict[str, Any] = {"kind": config.kind, "label_view": config.label_view, "config": script.dataset_config}
     loaded = load_rows(script.dataset_name, split=script.dataset_train_split, **view)
+    train_rows: Sequence[StepRow]
+    eval_rows: Sequence[StepRow]
     train_rows, eval_rows = split_by_group(loaded.rows, script.eval_fraction, config.seed)
     if script.eval_dataset_name:
         eval_rows = load_rows(script.eval_dataset_name, split=script.dataset_test_split, **view).rows

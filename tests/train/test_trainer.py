@@ -48,7 +48,7 @@ class FirstGradient(TrainerCallback):
             self.gradient = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def losses(trainer: VerifierTrainer) -> list[float]:
+def losses(trainer: Any) -> list[float]:
     return [log["loss"] for log in trainer.state.log_history if "loss" in log]
 
 
@@ -70,7 +70,7 @@ def test_one_batch_equals_its_micro_batches_in_loss_gradient_and_weights(
         arguments = config(
             tmp_path, kind=kind, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation
         )
-        trainer = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
+        trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
         trainer.train()
         runs.append((losses(trainer), first.gradient, dict(trainer.model.named_parameters())))
     assert len(runs[0][0]) == 3
@@ -88,8 +88,8 @@ def test_the_first_step_is_the_plain_mean_over_labelled_units(
     rows = [row for row in rows if kind == "prm" or row.labels[-1] is not None]
     first = FirstGradient()
     arguments = config(tmp_path, kind=kind, per_device_train_batch_size=2, gradient_accumulation_steps=4)
-    trainer = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
-    model = VerifierTrainer(str(base_dir()), config(tmp_path, kind=kind)).model
+    trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
+    model: Any = VerifierTrainer(str(base_dir()), config(tmp_path, kind=kind)).model
     total, units = torch.zeros(()), 0
     for row in rows:  # one by one, with torch's own losses
         encoded = trainer.step_format.encode(row.prompt, row.completions, trainer.processing_class)
@@ -110,7 +110,7 @@ def test_the_first_step_is_the_plain_mean_over_labelled_units(
 def test_without_a_mask_scores_are_those_with_one(
     base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path
 ) -> None:
-    trainer = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(6))
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(6))
     batch = trainer.data_collator(trainer.train_dataset.rows)
     width = batch["input_ids"].shape[1]
     lengths = torch.tensor([len(row.input_ids) for row in trainer.train_dataset.rows])
@@ -133,7 +133,7 @@ def test_what_is_saved_scores_as_it_trained(
     rows = make_rows(16)
     arguments = config(tmp_path, kind=kind, prompt_template="check {problem}\n", aggregation="min", learning_rate=0.5)
     adapter = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False) if lora else None
-    trainer = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, peft_config=adapter)
+    trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, peft_config=adapter)
     before = {n: p.clone() for n, p in trainer.model.named_parameters() if "score" in n and p.requires_grad}
     trainer.train()
     assert any(not torch.equal(p, before[n]) for n, p in trainer.model.named_parameters() if n in before)
@@ -153,16 +153,16 @@ def test_what_is_saved_scores_as_it_trained(
 def test_plain_transformers_loads_a_prm(base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path) -> None:
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-    trainer = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(8))
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(8))
     trainer.train()
     trainer.save_model()
     verifier = Verifier.from_pretrained(tmp_path, dtype="float32", device="cpu")
     scores = verifier.score("12", ["12+3=15", "15+1=17"])
     text = "12\n12+3=15\n15+1=17\n"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    found = pipeline("token-classification", model=str(tmp_path), tokenizer=tokenizer, ignore_labels=[], device="cpu")(
-        text
-    )
+    found: Any = pipeline(
+        "token-classification", model=str(tmp_path), tokenizer=tokenizer, ignore_labels=[], device="cpu"
+    )(text)
     at_newlines = [token for token in found if text[token["start"]] == "\n"][1:]
     for token, score in zip(at_newlines, scores, strict=True):
         assert token["entity"] == ("correct" if score >= 0.5 else "wrong")
@@ -175,7 +175,7 @@ def test_plain_transformers_loads_a_prm(base_dir: Callable[..., Path], make_rows
 def test_plain_transformers_loads_an_orm(base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path) -> None:
     from transformers import pipeline
 
-    trainer = VerifierTrainer(str(base_dir()), config(tmp_path, kind="orm"), train_dataset=make_rows(8))
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path, kind="orm"), train_dataset=make_rows(8))
     trainer.train()
     trainer.save_model()
     verifier = Verifier.from_pretrained(tmp_path, dtype="float32", device="cpu")
@@ -203,7 +203,7 @@ def test_a_run_that_goes_on_logs_the_losses_of_one_that_was_not_cut(
 
     rows = make_rows(37)  # 5 steps an epoch, saved in the middle of the logging windows and of the second epoch
 
-    def trainer(directory: str, *callbacks: TrainerCallback) -> VerifierTrainer:
+    def trainer(directory: str, *callbacks: TrainerCallback) -> Any:
         arguments = config(
             tmp_path / directory,
             num_train_epochs=3,
@@ -248,7 +248,7 @@ def test_evaluation_in_training_logs_its_metrics(
 ) -> None:
     rows, held_out = make_rows(16), make_rows(40, per_problem=4, seed=1)
     arguments = config(tmp_path, kind=kind, eval_strategy="epoch", per_device_eval_batch_size=3)
-    trainer = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, eval_dataset=held_out)
+    trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, eval_dataset=held_out)
     trainer.train()
     (logged,) = [log for log in trainer.state.log_history if "eval_loss" in log]
     names = {"prm": {"step_accuracy", "first_error_f1"}, "orm": {"accuracy"}}[kind] | {"auroc", "auroc_within"}
@@ -270,8 +270,8 @@ def test_datasets_of_trls_columns_train_too(base_dir: Callable[..., Path], make_
         [{"prompt": r.prompt, "completions": list(r.completions), "labels": list(r.labels)} for r in rows]
     )
     arguments = config(tmp_path, train_sampling_strategy="sequential")
-    from_rows = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows)
-    from_table = VerifierTrainer(
+    from_rows: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows)
+    from_table: Any = VerifierTrainer(
         str(base_dir()), arguments, train_dataset=table, eval_dataset={"a": table, "b": table.select(range(3))}
     )
     assert [r.input_ids for r in from_table.train_dataset.rows] == [r.input_ids for r in from_rows.train_dataset.rows]
