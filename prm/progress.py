@@ -15,4 +15,8 @@ def progress_bar(label: str, total: int, unit: str = "it") -> Iterator[Callable[
     # Away from a terminal (a log file, CI) one line every ten seconds is enough.
     interval = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(total=total, desc=label, unit=unit, mininterval=interval, dynamic_ncols=True, file=sys.stderr) as bar:
-        yield lambda count: bar.update(count) and None
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance
