@@ -8,6 +8,7 @@ import pytest
 
 from prm.errors import ConfigError, DataError
 from prm.worlds.arithmetic import (
+    LETTERS,
     LIMIT,
     careless_solution,
     first_error,
@@ -57,7 +58,7 @@ def eval_left_to_right(problem: str) -> int:
     at = max(problem.rfind(op) for op in "+-*")
     if at < 0:
         return int(problem)
-    left, right = eval_left_to_right(problem[:at]), int(problem[at + 1 :])
+    left, right = eval_left_to_right(problem[:at].rstrip(LETTERS)), int(problem[at + 1 :])
     return {"+": left + right, "-": left - right, "*": left * right}[problem[at]]
 
 
@@ -86,11 +87,12 @@ def test_a_careless_solution_is_marked_step_by_step() -> None:
         assert len(steps) == len(chain.operations) + 1
         assert [step.right for step in steps] == [step.written == step.expected for step in steps]
         value = chain.start
-        for (op, operand), step in zip(chain.operations, steps[:-1], strict=True):
+        for letter, (op, operand), step in zip(LETTERS, chain.operations, steps[:-1], strict=False):
             left, result = step.written.split("=")
-            assert step.right == (left == f"{value}{op}{operand}" and int(result) == eval_left_to_right(left))
+            asked = f"{letter}{value}{op}{operand}"
+            assert step.right == (left == asked and int(result) == eval_left_to_right(left[1:]))
             assert 0 <= int(result) <= LIMIT
-            kinds += left != f"{value}{op}{operand}"
+            kinds += left != asked
             value = int(result)
         assert steps[-1].right == (steps[-1].written == f"A: {value}")
         wrong += sum(not step.right for step in steps)

@@ -23,8 +23,8 @@ def test_the_tokenizer_is_lossless_and_splits_digits(tokenizer: Any) -> None:
 def test_solving_rows_learn_everything_after_the_prompt(tokenizer: Any) -> None:
     row = solve_row(parse_chain("7a+5b-3"), tokenizer)
     learned = [token for token in row["labels"] if token != IGNORED]
-    assert tokenizer.decode(learned) == "a7+5=12\n12-3=9\nA: 9<eos>"
-    assert tokenizer.decode(row["input_ids"]).startswith("7a+5b-3\n7+5=12")
+    assert tokenizer.decode(learned) == "a7+5=12\nb12-3=9\nA: 9<eos>"
+    assert tokenizer.decode(row["input_ids"]).startswith("7a+5b-3\na7+5=12")
 
 
 def test_checking_rows_predict_a_mark_from_each_separator_and_never_contain_one(tokenizer: Any) -> None:
@@ -48,7 +48,7 @@ def test_within_a_step_the_labels_are_the_right_result_whatever_was_written(toke
     steps = [CheckedStep("a7+5=9", "a7+5=12", False), CheckedStep("9-3=16", "9-3=6", False)]
     row = check_row("7a+5b-3", steps, tokenizer)
     labels = ["_" if label == IGNORED else tokenizer.decode([label]) for label in row["labels"]]
-    assert "".join(labels[len("check 7a+5b-3\n") :]) == "____1_" + "-___6__-"
+    assert "".join(labels[len("check 7a+5b-3\n") :]) == "_____1_" + "-___6__-"
 
 
 def test_longer_chains_come_from_the_training_split(tokenizer: Any) -> None:
