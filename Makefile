@@ -28,7 +28,7 @@ bench: .venv/.installed
 	$(BIN)/prm bench $(ARGS)
 
 # For models of about a million parameters one OpenMP thread beats two on a shared machine.
-test test-full: export OMP_NUM_THREADS ?= 1
+quickstart test test-full: export OMP_NUM_THREADS ?= 1
 
 # The stamps are newer than pyproject.toml while the installation is what it asks for.
 .venv/.installed: pyproject.toml | $(BIN)/python
