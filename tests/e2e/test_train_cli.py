@@ -136,7 +136,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(recipe: Callable[..., Path], tmp_
 
 def test_deepspeed_zero2_on_two_processes_equals_one(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """Through `accelerate launch` as the README writes it; 45 rows leave the last global batch incomplete."""
-    pytest.importorskip("deepspeed")
     root = Path(__file__).resolve().parents[2]
     one, two = recipe("one"), recipe("two", per_device_train_batch_size=2, gradient_accumulation_steps=2)
     run([*MODULE, "--config", str(one)], tmp_path / "log")
@@ -151,7 +150,6 @@ def test_deepspeed_zero2_on_two_processes_equals_one(recipe: Callable[..., Path]
 
 @pytest.mark.slow
 def test_prm_train_launches_zero2_and_goes_on_after_a_kill(recipe: Callable[..., Path], tmp_path: Path) -> None:
-    pytest.importorskip("deepspeed")
     keys = {"per_device_train_batch_size": 4, "num_train_epochs": 20, "save_steps": 10}
     whole, cut = recipe("whole", **keys), recipe("cut", **keys)
 
@@ -181,7 +179,6 @@ def test_prm_train_launches_zero2_and_goes_on_after_a_kill(recipe: Callable[...,
 
 @pytest.mark.slow
 def test_zero3_trains_saves_and_starts_from_head_tokens(recipe: Callable[..., Path], tmp_path: Path) -> None:
-    pytest.importorskip("deepspeed")
     root = Path(__file__).resolve().parents[2]
     text = (root / "recipes" / "accelerate" / "zero3.yaml").read_text()
     text = text.replace("mixed_precision: bf16", "mixed_precision: 'no'")
