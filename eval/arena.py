@@ -17,11 +17,12 @@ from prm.rollouts import Cost, Rollout
 from prm.verifier import StepScores
 
 from .cost import Bill, bill_of
-from .sample_store import Advance, Row
+from .sample_store import Row
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
 from .search.frontier import Frontier, TreeSearch
 from .steps import score_safely, steps_of
+from .workers import Advance
 from .workshop import Workshop
 
 

@@ -86,6 +86,9 @@ class EvalConfig:
     subsets: int = field(default=2048, metadata={"help": "Random subsets of a weighted best-of-n estimate"})
     seed: int = field(default=0, metadata={"help": "Seed of problems, samples, searches and intervals"})
     batch_tokens: int = field(default=0, metadata={"help": "Tokens of one batch, which bounds memory; 0: defaults"})
+    num_workers: int = field(
+        default=1, metadata={"help": "Processes that share the work on a CPU; results do not depend on it"}
+    )
     device: str | None = field(default=None, metadata={"help": "Torch device; default: CUDA where there is one"})
     dtype: str | None = field(default=None, metadata={"help": "Torch dtype of both models, such as bfloat16"})
     label_report: str | None = field(
@@ -100,6 +103,8 @@ class EvalConfig:
             raise ConfigError(f"baseline must be majority or pass_at_n, not {self.baseline!r}")
         if self.n < 1 or self.num_iterations < 1 or self.subsets < 1 or self.num_problems < 0:
             raise ConfigError("n, num_iterations and subsets must be at least 1, and num_problems at least 0")
+        if self.num_workers < 1:
+            raise ConfigError("num_workers must be at least 1")
         if self.panel and not self.rollouts:
             raise ConfigError("panel is for recorded samples: give rollouts, or drop it")
         if not self.rollouts and not self.model_name_or_path:

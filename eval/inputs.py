@@ -70,6 +70,18 @@ def check_recorded(pools: Sequence[Sequence[Rollout]], n: int, *, panel: bool, p
     return min(n, *sizes)
 
 
+def check_workers(config: EvalConfig) -> None:
+    """Raises:
+    ConfigError: several processes are asked to share an accelerator.
+    """
+    import torch
+
+    if config.num_workers > 1 and (config.device or ("cuda" if torch.cuda.is_available() else "cpu")) != "cpu":
+        raise ConfigError(
+            f"num_workers={config.num_workers} is for models on a CPU; use --num_workers 1, or --device cpu"
+        )
+
+
 def load_generator(config: EvalConfig) -> Generator:
     """The generator at `model_name_or_path`."""
     from prm.generation.hf import BATCH_TOKENS, HFGenerator

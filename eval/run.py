@@ -16,7 +16,7 @@ from prm.problems import Problem
 from prm.rollouts import Rollout
 
 from .arena import EvalArena, NamedVerifier
-from .inputs import check_recorded, load_generator, load_verifiers, problems_of
+from .inputs import check_recorded, check_workers, load_generator, load_verifiers, problems_of
 from .quality import FirstError, VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
 from .sample_store import SampleStore, fingerprint
@@ -82,6 +82,7 @@ def prepare(config: EvalConfig, *, verifiers: Mapping[str, StepVerifier], genera
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
     """
+    check_workers(config)
     recorded: list[list[Rollout]] | None = None
     if config.rollouts:
         problems, recorded = read_recorded(config.rollouts)
@@ -99,7 +100,7 @@ def prepare(config: EvalConfig, *, verifiers: Mapping[str, StepVerifier], genera
         generator = load_generator(config)
     workshop = Workshop(
         problems,
-        SampleStore(f"{config.output_dir}/store"),
+        SampleStore(f"{config.output_dir}/store", workers=config.num_workers),
         _settings(config, n, generator, named),
         generator=generator,
         recorded=recorded,

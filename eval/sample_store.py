@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from prm.jsonl import dumps
 from prm.problems import Problem
 from prm.progress import progress_bar
 
+from .workers import Work, work_through
+
 Row = dict[str, Any]
-Advance = Callable[[int], None]
-SOLUTIONS_PER_CHUNK = 8192
-"""Solutions between two writes to a ledger: what a killed run can lose at most."""
+SOLUTIONS_PER_CHUNK = 2048
+"""Solutions between two writes to a ledger: what a killed run can lose at most, for each worker."""
 
 
 class Ledger:
@@ -69,10 +72,10 @@ class Ledger:
 
 
 class SampleStore:
-    """The ledgers of one output directory."""
+    """The ledgers of one output directory; `workers` processes fill them."""
 
-    def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
+    def __init__(self, directory: str | Path, *, workers: int = 1):
+        self.directory, self.workers = Path(directory), workers
 
     def ledger(self, stage: str, settings: Mapping[str, Any]) -> Ledger:
         return Ledger(self.directory / f"{stage}-{settings_key(settings)}.jsonl")
@@ -82,10 +85,11 @@ class SampleStore:
         stage: str,
         settings: Mapping[str, Any],
         problems: Sequence[Problem],
-        work: Callable[[Sequence[int], Advance], list[Row]],
+        work: Work,
         *,
         label: str,
         solutions: int,
+        parallel: bool = True,
     ) -> list[Row]:
         """One row for each problem, in order: read from the stage's ledger, or worked out and written to it.
 
@@ -93,20 +97,30 @@ class SampleStore:
             work: makes the rows of the problems with the given indices, and calls its second argument with the number
                 of solutions it finished since the last call.
             solutions: how many solutions a problem has, for the progress bar and the chunks.
+            parallel: whether the work may be done in forked processes.
         """
         ledger = self.ledger(stage, settings)
         rows = ledger.read()
         keys = [problem_key(problem) for problem in problems]
-        missing = [index for index, key in enumerate(keys) if key not in rows]
+        planned = _chunks(len(problems), solutions)
+        missing = [chunk for chunk in ([i for i in plan if keys[i] not in rows] for plan in planned) if chunk]
         if missing:
-            chunk = max(1, SOLUTIONS_PER_CHUNK // solutions)
-            with progress_bar(label, len(missing) * solutions, "solution") as advance:
-                for start in range(0, len(missing), chunk):
-                    indices = missing[start : start + chunk]
-                    made = [{"key": keys[i], **row} for i, row in zip(indices, work(indices, advance), strict=True)]
+            with progress_bar(label, sum(map(len, missing)) * solutions, "solution") as advance:
+                workers = self.workers if parallel else 1
+                for indices, made in work_through(missing, work, workers, advance):
+                    made = [{"key": keys[i], **row} for i, row in zip(indices, made, strict=True)]
                     ledger.append(made)
                     rows.update((row["key"], row) for row in made)
         return [rows[key] for key in keys]
+
+
+def _chunks(problems: int, solutions: int) -> list[range]:
+    """The indices of all problems in chunks of about equal size. Their number is a multiple of four, so that a few
+    workers finish together. Neither it nor the rows depend on the number of workers or on what an earlier run has
+    finished."""
+    count = 4 * ceil(problems * solutions / (4 * SOLUTIONS_PER_CHUNK))
+    bounds = [problems * number // count for number in range(count + 1)]
+    return [range(low, high) for low, high in pairwise(bounds)]
 
 
 def problem_key(problem: Problem) -> str:

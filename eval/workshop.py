@@ -17,8 +17,9 @@ from prm.grading import MathGrader
 from prm.problems import Problem
 from prm.rollouts import Rollout
 
-from .sample_store import Advance, Row, SampleStore
+from .sample_store import Row, SampleStore
 from .sampling import GradedRollouts, draw, grade_rollouts
+from .workers import Advance
 
 
 @dataclass(frozen=True)
@@ -124,5 +125,6 @@ class Workshop:
             work,
             label=f"grade {stage}",
             solutions=max(len(pool) for pool in pools),
+            parallel=False,  # the grader has processes of its own
         )
         return [GradedRollouts.from_verdicts(pool, row) for pool, row in zip(pools, rows, strict=True)]

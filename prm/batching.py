@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prm.errors import DataError, FormatError
 from prm.objectives import IGNORED
 from prm.progress import progress_bar
-from prm.step_format import StepFormat
+from prm.step_format import MemoTokenizer, StepFormat
 from prm.training_rows import Kind, StepRow
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def encode_rows(
     encoded: list[EncodedRow] = []
     refused: list[tuple[StepRow, str]] = []
     dropped = {"truncated_rows": 0, "dropped_steps": 0, "dropped_labels": 0}
-    memo = _MemoTokenizer(tokenizer)
+    memo = MemoTokenizer(tokenizer)
     with progress_bar(label, len(rows), "row") if label else _no_bar() as advance:
         for row in rows:
             group = groups.setdefault(row.group, len(groups))
@@ -153,27 +153,6 @@ def _refusal(refused: Sequence[tuple[StepRow, str]]) -> DataError:
     row, why = refused[0]
     more = f" (and {len(refused) - 1} more rows like it)" if len(refused) > 1 else ""
     return DataError(why + more, path=row.path or "training rows", line=row.line)
-
-
-class _MemoTokenizer:
-    """A tokenizer that remembers what it encoded: steps repeat, and the separator does after every one."""
-
-    def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
-        self._memo: dict[str, list[int]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._tokenizer(*args, **kwargs)
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        if add_special_tokens:
-            return list(self._tokenizer.encode(text))
-        if text not in self._memo:
-            self._memo[text] = list(self._tokenizer.encode(text, add_special_tokens=False))
-        return self._memo[text]
 
 
 class _no_bar:

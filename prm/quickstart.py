@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -132,9 +133,17 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
         prm_path=[*(f"{n}={out / n}" for n in ("prm", "orm", "shuffled")), f"zero_shot={models['base']}"],
         controls=["shuffled", "zero_shot"],
         label_report=out / "labels" / "label_report.json",
+        num_workers=_workers(),
         seed=config.seed,
         output_dir=out / "eval",
     )
+
+
+def _workers() -> int:
+    """Two processes search where two cores would otherwise idle; an accelerator needs no help."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(2, len(os.sched_getaffinity(0)))
 
 
 def _stage(purpose: str, command: str, recipe: str, **overrides: Any) -> Stage:

@@ -68,6 +68,30 @@ def encode_plain(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
+class MemoTokenizer:
+    """A tokenizer that remembers what it encoded: problems and steps repeat, and the separator does after every step.
+    Wrap one whose vocabulary is final."""
+
+    def __init__(self, tokenizer: Any, size: int = 1 << 16):
+        self._tokenizer, self._size = tokenizer, size
+        self._memo: dict[str, list[int]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tokenizer(*args, **kwargs)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        if add_special_tokens:
+            return list(self._tokenizer.encode(text))
+        if text not in self._memo:
+            if len(self._memo) >= self._size:
+                self._memo.clear()
+            self._memo[text] = list(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._memo[text]
+
+
 @dataclass(frozen=True)
 class EncodedSolution:
     """`input_ids`, and for each step the position whose output is its score. `len(score_positions)` is the number of

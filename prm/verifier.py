@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.errors import FormatError, ModelError
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
-from prm.step_format import EncodedSolution
+from prm.step_format import EncodedSolution, MemoTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -39,15 +39,17 @@ class Verifier:
         tokenizer: the model's tokenizer.
         spec: how outputs are read.
         name: shown in tables.
-        batch_tokens: padded tokens of one forward pass, which bounds memory.
+        batch_tokens: padded tokens of one forward pass, which bounds memory; by default what is fastest, 4096 on a
+            CPU, whose caches are small, and 16384 elsewhere.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, spec: ScoringSpec, *, name: str = "verifier", batch_tokens: int = 16384
+        self, model: Any, tokenizer: Any, spec: ScoringSpec, *, name: str = "verifier", batch_tokens: int | None = None
     ):
         self.model, self.tokenizer, self.spec, self.name = model.eval(), tokenizer, spec, name
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
         self.num_parameters: int = model.num_parameters() - _lookup_only_parameters(model)
+        self._memo = MemoTokenizer(tokenizer)
         self._reward_ids = _reward_token_ids(tokenizer, spec)
 
     @classmethod
@@ -57,7 +59,7 @@ class Verifier:
         *,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
-        batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
         name: str | None = None,
     ) -> Verifier:
         """Load a verifier that `prm train` wrote, from a directory or from the Hub; PEFT adapters included.
@@ -111,7 +113,7 @@ class Verifier:
         """
         if not steps:
             raise FormatError(f"there is no step to score for the problem {problem[:60]!r}")
-        encoded = self.spec.step_format.encode(problem, steps, self.tokenizer)
+        encoded = self.spec.step_format.encode(problem, steps, self._memo)
         if len(encoded.input_ids) > self.spec.max_length:
             raise FormatError(
                 f"a solution of {len(encoded.input_ids)} tokens is longer than the verifier's max_length of "

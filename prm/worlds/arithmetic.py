@@ -32,6 +32,8 @@ LETTERS = string.ascii_lowercase + string.ascii_uppercase  # one names each oper
 MAX_OPERATIONS = len(LETTERS)
 ANSWER_PREFIX = "A: "
 
+_SLIPS = (1, 1, 1, 10, 10, 10, 2, 20)  # how far off a result or a number mostly is
+
 _TERM = re.compile(r"([a-zA-Z])([+\-*])(\d+)")
 _CHAIN = re.compile(rf"(\d+)((?:{_TERM.pattern})+)")
 
@@ -179,12 +181,14 @@ class CheckedStep:
     right: bool
 
 
-def careless_solution(operations: int, error_rate: float, rng: random.Random) -> tuple[str, list[CheckedStep]]:
+def careless_solution(
+    operations: int, error_rate: float, rng: random.Random, *, miscopied: float = 0.25
+) -> tuple[str, list[CheckedStep]]:
     """Draw a problem and a solution of it in which each step is wrong with probability `error_rate`.
 
-    Three wrong steps in four have a wrong result (a near miss, a slip in one digit, another operation's result), the
-    others a wrongly copied value, operation or operand. Mistakes are carried on consistently, and every written value
-    stays in 0..LIMIT.
+    A share `miscopied` of the wrong steps has a wrongly copied value, operation or operand, the others a wrong result
+    (a near miss, a slip in one digit, another operation's result). Mistakes are carried on consistently, and every
+    written value stays in 0..LIMIT.
     """
     start = value = rng.randint(1, LIMIT)
     asked, steps = [], []
@@ -193,10 +197,10 @@ def careless_solution(operations: int, error_rate: float, rng: random.Random) ->
         asked.append((op, operand))
         first, written_op, written_operand, right = value, op, operand, rng.random() >= error_rate
         result = apply(value, op, operand)
-        if not right and rng.random() < 0.75:
+        if not right and rng.random() >= miscopied:
             result = _wrong_result(value, op, operand, rng)
         elif not right:
-            first, written_op, written_operand = _miscopied(value, op, operand, rng)
+            first, written_op, written_operand = _miscopied(value, op, operand, asked[:-1], rng)
             result = apply(first, written_op, written_operand)
         expected = f"{letter}{value}{op}{operand}={apply(first, written_op, written_operand)}"
         steps.append(CheckedStep(f"{letter}{first}{written_op}{written_operand}={result}", expected, right))
@@ -223,30 +227,40 @@ def careless_lines(count: int, error_rate: float, rng: random.Random) -> list[Ch
 
 
 def _near(value: int, rng: random.Random) -> int:
+    """A slip: mostly one more or less in the ones or in the tens, sometimes anything."""
     while True:
-        near = value + rng.choice((-10, -2, -1, 1, 2, 10, -20, 20, rng.randint(-LIMIT, LIMIT)))
+        near = value + rng.choice((-1, 1)) * rng.choice((*_SLIPS, rng.randint(1, LIMIT)))
         if near != value and 0 <= near <= LIMIT:
             return near
 
 
 def _wrong_result(value: int, op: str, operand: int, rng: random.Random) -> int:
-    right = apply(value, op, operand)
-    if rng.random() < 0.15:
+    right, other = apply(value, op, operand), None
+    if op == "*" and rng.random() < 0.3:  # a neighbour in the table
+        other = rng.choice(
+            ((value + 1) * operand, (value - 1) * operand, value * (operand + 1), value * (operand - 1))
+        )
+    elif rng.random() < 0.1:
         other = apply(value, rng.choice("+-*"), operand)
-        if other != right and 0 <= other <= LIMIT:
-            return other
-    return _near(right, rng)
+    return other if other is not None and other != right and 0 <= other <= LIMIT else _near(right, rng)
 
 
-def _miscopied(value: int, op: str, operand: int, rng: random.Random) -> tuple[int, str, int]:
-    """Change the value, the operation or (most often) the operand so that the step still makes sense on its own."""
+def _miscopied(
+    value: int, op: str, operand: int, earlier: Sequence[tuple[str, int]], rng: random.Random
+) -> tuple[int, str, int]:
+    """Change the value, the operation or (most often) the operand, or take an earlier operation instead, so that the
+    step still makes sense on its own."""
     while True:
         part = rng.random()
         if part < 0.2:
             changed = (_near(value, rng), op, operand)
-        elif part < 0.4:
+        elif part < 0.35:
             changed = (value, rng.choice("+-*"), operand)
+        elif part < 0.5 and earlier:
+            changed = (value, *rng.choice(earlier))
+        elif part < 0.6:
+            changed = (value, op, operand // 10 if operand > 9 else 10 * operand + rng.randrange(10))
         else:
-            changed = (value, op, max(1, _near(operand, rng)))
-        if changed != (value, op, operand) and 0 <= apply(*changed) <= LIMIT:
+            changed = (value, op, _near(operand, rng))
+        if changed != (value, op, operand) and changed[2] > 0 and 0 <= apply(*changed) <= LIMIT:
             return changed

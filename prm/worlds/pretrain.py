@@ -48,6 +48,7 @@ class PretrainConfig:
     max_operations: int = field(default=6, metadata={"help": "Longest chain; lengths are drawn from 1 up"})
     solve_fraction: float = field(default=0.15, metadata={"help": "Share of solving rows in the phases that check"})
     error_rate: float = field(default=0.4, metadata={"help": "Share of wrong steps in the rows that check"})
+    miscopied: float = field(default=0.25, metadata={"help": "Share of the wrong steps that copy wrongly"})
     batch_rows: int = field(default=48, metadata={"help": "Rows of one optimiser step"})
     learning_rate: float = field(default=3e-3, metadata={"help": "Peak learning rate"})
     warmup_steps: int = field(default=50, metadata={"help": "Linear warm-up, in optimiser steps"})
@@ -130,7 +131,7 @@ def check_row(problem: str, steps: Sequence[CheckedStep], tokenizer: Any) -> dic
     labels = [IGNORED] * len(ids)
     mark: int | None = None
     for step in steps:
-        step_labels = _result_labels(step, tokenizer)
+        step_labels = _step_labels(step, tokenizer)
         if mark is not None:
             step_labels[0] = mark  # predicted from the separator before this token
         ids += tokenizer.encode(step.written) + separator
@@ -140,13 +141,16 @@ def check_row(problem: str, steps: Sequence[CheckedStep], tokenizer: Any) -> dic
     return {"input_ids": [*ids, tokenizer.eos_token_id], "labels": [*labels, mark]}
 
 
-def _result_labels(step: CheckedStep, tokenizer: Any) -> list[int]:
-    """One label per token (here: character) of the written step: the expected result's digits after the `=`."""
+def _step_labels(step: CheckedStep, tokenizer: Any) -> list[int]:
+    """One label per token (here: character) of the written step. Up to the `=`, each is a mark that says whether the
+    tokens before it stand as they should; behind it are the digits of the expected result."""
     before, found, result = step.written.rpartition("=")
     if not found:
         return [IGNORED] * len(step.written)
+    good, bad = tokenizer.convert_tokens_to_ids([GOOD_MARK, BAD_MARK])
+    marks = [good if step.expected.startswith(before[: end + 1]) else bad for end in range(len(before))]
     digits = tokenizer.encode(step.expected.rpartition("=")[2])[: len(result)]
-    return [IGNORED] * (len(before) + 1) + digits + [IGNORED] * (len(result) - len(digits))
+    return [IGNORED, *marks, *digits, *[IGNORED] * (len(result) - len(digits))]
 
 
 def make_rows(config: PretrainConfig, tokenizer: Any) -> Iterator[dict[str, list[int]]]:
@@ -184,7 +188,7 @@ def _row(task: str, config: PretrainConfig, rng: random.Random, tokenizer: Any) 
             chain = sample_chain(operations, rng)
             problem = chain.text
         else:
-            problem, steps = careless_solution(operations, config.error_rate, rng)
+            problem, steps = careless_solution(operations, config.error_rate, rng, miscopied=config.miscopied)
         if operations == 1 or split_of(problem) == "train":
             break
     return solve_row(chain, tokenizer) if solving else check_row(problem, steps, tokenizer)

@@ -46,7 +46,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_asks_nobody(world: SimpleNamesp
         complete(store, problems, killed)
     resumed = Work()
     rows = complete(store, problems, resumed)
-    assert (killed.asked, resumed.asked) == ([0, 1, 2, 3], [4, 5, 6])
+    assert (killed.asked, resumed.asked) == ([0, 1, 2], [3, 4, 5, 6])
     assert [row["value"] for row in rows] == list(range(7))
     idle = Work()
     assert complete(store, problems, idle) == rows

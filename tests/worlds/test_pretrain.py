@@ -44,11 +44,13 @@ def test_checking_rows_predict_a_mark_from_each_separator_and_never_contain_one(
         assert marks == ["+" if step.right else "-" for step in steps]
 
 
-def test_within_a_step_the_labels_are_the_right_result_whatever_was_written(tokenizer: Any) -> None:
-    steps = [CheckedStep("a7+5=9", "a7+5=12", False), CheckedStep("9-3=16", "9-3=6", False)]
+def test_within_a_step_the_labels_mark_the_copies_and_are_the_right_result_whatever_was_written(
+    tokenizer: Any,
+) -> None:
+    steps = [CheckedStep("a7+5=9", "a7+5=12", False), CheckedStep("b9-32=16", "b9-3=6", False)]
     row = check_row("7a+5b-3", steps, tokenizer)
     labels = ["_" if label == IGNORED else tokenizer.decode([label]) for label in row["labels"]]
-    assert "".join(labels[len("check 7a+5b-3\n") :]) == "_____1_" + "-___6__-"
+    assert "".join(labels[len("check 7a+5b-3\n") :]) == "_++++1_" + "-++++-6__-"
 
 
 def test_longer_chains_come_from_the_training_split(tokenizer: Any) -> None:

@@ -1,0 +1,92 @@
+"""The chunks of a stage, worked on by several processes.
+
+The processes are forked when a stage begins, so that they share the models that are already loaded; each works with
+one thread. That suits small models on a CPU, which leave cores idle; a CUDA context does not survive a fork.
+Chunks are dealt by the plan alone, so that a result never depends on which process was faster.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from prm.errors import ModelError
+
+Advance = Callable[[int], None]
+Chunk = Sequence[int]
+Work = Callable[[Chunk, Advance], list[dict[str, Any]]]
+
+
+def work_through(
+    chunks: Sequence[Chunk], work: Work, workers: int, advance: Advance
+) -> Iterator[tuple[Chunk, list[dict[str, Any]]]]:
+    """Yield every chunk with its rows, as they are finished; with one worker, in order and in this process.
+
+    Raises:
+        ModelError: a process died, for want of memory for instance.
+        Exception: whatever `work` raised.
+    """
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        yield from ((chunk, work(chunk, advance)) for chunk in chunks)
+        return
+    running: dict[Connection, BaseProcess] = {}
+    try:
+        for first in range(workers):
+            connection, process = _start(range(first, len(chunks), workers), chunks, work)
+            running[connection] = process
+        while running:
+            ready = set(wait(list(running)))
+            for connection in [open_one for open_one in running if open_one in ready]:
+                kind, content = _receive(connection, running[connection])
+                if kind == "advance":
+                    advance(content)
+                elif kind == "rows":
+                    number, rows = content
+                    yield chunks[number], rows
+                elif kind == "error":
+                    raise content
+                else:
+                    running.pop(connection).join()
+    finally:
+        for process in running.values():
+            process.kill()
+
+
+def _start(numbers: Sequence[int], chunks: Sequence[Chunk], work: Work) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, numbers, chunks, work), daemon=True)
+    process.start()
+    sender.close()
+    return receiver, process
+
+
+def _run(sender: Connection, numbers: Sequence[int], chunks: Sequence[Chunk], work: Work) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the parent's OpenMP threads do not exist here
+    try:
+        for number in numbers:
+            sender.send(("rows", (number, work(chunks[number], lambda count: sender.send(("advance", count))))))
+        sender.send(("end", None))
+    except BrokenPipeError:
+        os._exit(1)  # the parent is gone
+    except Exception as error:
+        sender.send(("error", error))
+
+
+def _receive(connection: Connection, process: BaseProcess) -> tuple[str, Any]:
+    try:
+        message: tuple[str, Any] = connection.recv()
+        return message
+    except EOFError:
+        process.join()
+        raise ModelError(
+            f"a worker process died (exit code {process.exitcode}); if memory ran out, use --num_workers 1 "
+            "or a smaller --batch_tokens"
+        ) from None
