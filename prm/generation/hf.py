@@ -127,8 +127,10 @@ class HFGenerator:
 
         fits = [0 < len(request.prompt_ids) < self.context_length for request in requests]
         fitting = [request for request, fit in zip(requests, fits, strict=True) if fit]
+        if not fitting:
+            return [Completion((), "", StopReason.LENGTH) for _ in requests]
         with torch.inference_mode():
-            samples = BatchRun(self, fitting, sampling).run() if fitting else []
+            samples = BatchRun(self, fitting, sampling).run()
         texts = self.tokenizer.batch_decode([sample.text_ids for sample in samples], skip_special_tokens=True)
         answers = iter([self._completion(sample, text) for sample, text in zip(samples, texts, strict=True)])
         return [next(answers) if fit else Completion((), "", StopReason.LENGTH) for fit in fits]

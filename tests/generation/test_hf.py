@@ -137,6 +137,17 @@ def test_the_context_is_never_exceeded(generator: HFGenerator) -> None:
     assert completions[2] == Completion((), "", StopReason.LENGTH)
 
 
+@pytest.mark.parametrize("max_batch_rows", [1, 64])
+def test_prompts_longer_than_the_context_are_cut_off(generator: HFGenerator, max_batch_rows: int) -> None:
+    """Alone in a batch, and beside one that fits."""
+    asked = requests(generator, ["1+2", "44+5*2-6+7-80", "44+5*2-6+7-81"])
+    generator.context_length, generator.max_batch_rows = 10, max_batch_rows
+    assert generator.generate(asked[1:], GREEDY) == [Completion((), "", StopReason.LENGTH)] * 2
+    fits, *cut = generator.generate(asked, GREEDY)
+    assert len(fits.token_ids) == 10 - len(asked[0].prompt_ids)
+    assert cut == [Completion((), "", StopReason.LENGTH)] * 2
+
+
 def test_no_request_and_progress(generator: HFGenerator) -> None:
     assert generator.generate([], GREEDY) == []
     generator.max_batch_rows = 2
