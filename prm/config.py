@@ -105,11 +105,17 @@ def _friendly(message: str, known: list[str]) -> str:
 
 
 def run_main(main: Callable[[list[str]], None]) -> None:
-    """Call `main(argv)`; a user's mistake prints its one message and exits with 2, an interruption with 130."""
+    """Call `main(argv)`; a user's mistake or a refusal by the system (a full disk, a permission) prints its one
+    message and exits with 2, an interruption with 130."""
     try:
         main(sys.argv[1:])
     except PrmError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "what was finished is kept, mend this and run the same command again to go on"
+        print(f"error: {where}{error.strerror or error}; {remedy}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""What produced a file: versions, seed, command, commit, machine and duration, written beside it as `run.json`.
+"""Where a stage writes, and what produced a file: versions, seed, command, commit, machine and duration, written
+beside it as `run.json`.
 
 `run.json` holds everything that differs between two runs with the same results; the results' own files hold none of
 it, so that they can be compared byte by byte.
@@ -12,6 +13,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prm.errors import ConfigError
 from prm.jsonl import write_json
 
 RUN_FILE = "run.json"
@@ -26,6 +29,25 @@ LIBRARIES = (
     *("prm-toolkit", "torch", "transformers", "tokenizers", "trl", "peft"),
     *("datasets", "accelerate", "numpy", "math-verify", "safetensors"),
 )
+
+
+def prepare_output(directory: str | Path) -> Path:
+    """Make a stage's output directory and see that files can be written into it; every stage calls this first.
+
+    Raises:
+        ConfigError: it is a file, lies under one, or takes no files.
+    """
+    path = Path(directory)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"probe")
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir {path}: no directory that files can be written to ({error.strerror or error}); "
+            "give another output_dir, or mend its permissions"
+        ) from error
+    return path
 
 
 def library_versions() -> dict[str, str]:

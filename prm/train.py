@@ -31,7 +31,7 @@ from prm.generation.checkpoint import model_name
 from prm.heads import build_model, load_tokenizer
 from prm.jsonl import write_json
 from prm.progress import progress_bar
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, prepare_output
 from prm.train_launch import launch, split_launch_arguments
 from prm.train_report import summary, training_metrics
 from prm.train_run import (
@@ -145,7 +145,7 @@ def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
         raise ConfigError("missing model_name_or_path: name the checkpoint to start from")
     if model_config.load_in_4bit or model_config.load_in_8bit:
         raise ConfigError("a quantised base is not supported: set load_in_4bit and load_in_8bit to false")
-    return Path(config.output_dir)
+    return prepare_output(config.output_dir)
 
 
 def _load(

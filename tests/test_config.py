@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from prm.config import parse_config
+from prm.config import parse_config, run_main
 from prm.errors import ConfigError, MissingFileError
+from prm.run_record import prepare_output
 from prm.worlds.models import embedded_model
 
 
@@ -83,3 +86,22 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], messa
     assert done.stdout == ""
     assert done.stderr.strip().splitlines()[-1].startswith("error: ") and message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_output_directory_that_takes_no_files_is_refused_at_the_start(tmp_path: Path) -> None:
+    assert prepare_output(tmp_path / "new" / "run") == tmp_path / "new" / "run"
+    assert list((tmp_path / "new" / "run").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run"), tmp_path / ("x" * 300)):
+        with pytest.raises(ConfigError, match=r"output_dir .*; give another output_dir"):
+            prepare_output(wrong)
+
+
+def test_what_the_system_refuses_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    def fill_the_disk(arguments: list[str]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/labels.jsonl")
+
+    with pytest.raises(SystemExit) as stop:
+        run_main(fill_the_disk)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: runs/labels.jsonl: No space left on device; ")

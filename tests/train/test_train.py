@@ -136,6 +136,7 @@ def test_an_outcome_model_trains_from_the_same_command(run: Callable[..., TrainR
         ({"chat": True}, ConfigError, "has no chat template"),
         ({"max_length": 3}, DataError, r"rows.jsonl, line 1: .*raise max_length"),
         ({"kind": "rm"}, ConfigError, "kind"),
+        ({"out": "rows.jsonl"}, ConfigError, "give another output_dir"),
         ({"learnign_rate": 1}, ConfigError, "did you mean 'learning_rate'"),
     ],
 )
