@@ -68,6 +68,27 @@ class StepLabel:
         row = asdict(self)
         return row if self.value is not None else {k: v for k, v in row.items() if k != "value"}
 
+    @classmethod
+    def from_dict(cls, row: Any) -> StepLabel:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: not a step label, or counts that cannot be.
+        """
+        if not isinstance(row, dict) or "source" not in row or not row.keys() <= cls.__dataclass_fields__.keys():
+            raise ValueError(f"{row!r} is not a step label, which has {', '.join(cls.__dataclass_fields__)}")
+        label = cls(**row)
+        counts = (label.n_correct, label.n_total, label.n_undecided)
+        if not all(type(count) is int and count >= 0 for count in counts) or label.n_correct > label.n_total:
+            raise ValueError(
+                "n_correct={!r}, n_total={!r}, n_undecided={!r} are not counts of completions".format(*counts)
+            )
+        if not isinstance(label.source, str) or not isinstance(label.rule, str):
+            raise ValueError(f"source={label.source!r}, rule={label.rule!r} are not texts")
+        if label.value is not None and not (type(label.value) in (int, float) and 0 <= label.value <= 1):
+            raise ValueError(f"value={label.value!r} is not between 0 and 1")
+        return label
+
 
 @dataclass(frozen=True)
 class LabelledRollout:
@@ -90,12 +111,13 @@ class LabelledRollout:
         """Inverse of `to_dict`.
 
         Raises:
-            DataError: a missing field, or another number of labels than steps.
+            DataError: a missing field, a label or a cost that is none, or another number of labels than steps.
         """
         rollout = Rollout.from_dict(row, path=path, line=line)
         try:
-            labels = tuple(StepLabel(**label) for label in row["labels"])
-        except (KeyError, TypeError) as error:
+            labels = tuple(StepLabel.from_dict(label) for label in row["labels"])
+            cost = Cost.from_dict(row.get("label_cost", {}))
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"the labels are not those of `prm label` ({error})",
                 path=path,
@@ -109,7 +131,7 @@ class LabelledRollout:
                 line=line,
                 remedy="Every step needs exactly one label",
             )
-        return cls(rollout=rollout, labels=labels, cost=Cost(**row.get("label_cost", {})))
+        return cls(rollout=rollout, labels=labels, cost=cost)
 
 
 def read_labels(path: str | Path) -> Iterator[LabelledRollout]:

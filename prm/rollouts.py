@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,24 @@ class Cost:
 
     def to_dict(self) -> dict[str, float]:
         return dict(vars(self))  # `asdict` copies deeply, which is felt over a hundred thousand completions
+
+    @classmethod
+    def from_dict(cls, row: Any) -> Cost:
+        """Inverse of `to_dict`; what is missing is 0.
+
+        Raises:
+            ValueError: not a cost.
+        """
+        if not isinstance(row, dict) or not row.keys() <= _COSTS or not all(map(_is_amount, row.values())):
+            raise ValueError(f"{row!r} is not a cost, which has numbers under {', '.join(sorted(_COSTS))}")
+        return cls(**row)
+
+
+_COSTS = Cost.__dataclass_fields__.keys()
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 @dataclass(frozen=True)
@@ -105,7 +124,7 @@ class Rollout:
         """
         problem = problem_from_row(row, path=path, line=line)
         try:
-            steps, gaps = tuple(row["steps"]), tuple(row["gaps"])
+            steps, gaps = _texts(row, "steps"), _texts(row, "gaps")
             if len(gaps) != len(steps) + 1:
                 raise ValueError(f"{len(steps)} steps need {len(steps) + 1} gaps, got {len(gaps)}")
             return cls(
@@ -115,16 +134,30 @@ class Rollout:
                 sample_index=int(row["sample_index"]),
                 stop_reason=StopReason(row["stop_reason"]),
                 source=str(row["source"]),
-                pred=row.get("pred"),
+                pred=_text_or_none(row, "pred"),
                 outcome=Outcome(row["outcome"]) if row.get("outcome") else None,
                 seed=row.get("seed"),
-                cost=Cost(**row.get("cost", {})),
+                cost=Cost.from_dict(row.get("cost", {})),
             )
         except KeyError as error:
             what = f"not a rollout: no {error.args[0]!r} among the keys {sorted(row)}"
         except (TypeError, ValueError) as error:
             what = f"not a rollout: {error}"
         raise DataError(what, path=path, line=line, remedy="`prm rollout` writes this format")
+
+
+def _texts(row: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = row[name]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{name!r} is not a list of texts")
+    return tuple(value)
+
+
+def _text_or_none(row: dict[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name!r} is {value!r}, neither a text nor null")
+    return value
 
 
 def read_rollouts(path: str | Path) -> Iterator[Rollout]:
