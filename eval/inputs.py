@@ -10,13 +10,13 @@ from uuid import uuid4
 
 from prm.aggregation import Aggregation
 from prm.errors import ConfigError, DataError
+from prm.fingerprint import fingerprint, weights_fingerprint
 from prm.generation.base import Generator
 from prm.problems import Problem, load_problems
 from prm.rollouts import Rollout
 from prm.step_format import PromptFormat
 
 from .arena import NamedVerifier
-from .sample_store import fingerprint, weights_fingerprint
 from .search.base import StepVerifier
 
 if TYPE_CHECKING:

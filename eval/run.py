@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError
+from prm.fingerprint import fingerprint
 from prm.generation.base import Generator, SamplingParams
 from prm.problems import Problem
 from prm.rollouts import Rollout
@@ -19,7 +20,7 @@ from .arena import EvalArena, NamedVerifier
 from .inputs import check_recorded, check_workers, load_generator, load_verifiers, problems_of
 from .quality import FirstError, VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
-from .sample_store import SampleStore, fingerprint
+from .sample_store import SampleStore
 from .sampling import UNFINISHED, read_recorded
 from .search.base import SearchStrategy, StepVerifier
 from .search.beam_search import check_widths

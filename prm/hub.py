@@ -51,7 +51,7 @@ class PushConfig:
         metadata={"help": "Hub id of the base model; an adapter that names a local directory is published with it"},
     )
     verifier_name: str | None = field(
-        default=None, metadata={"help": "Its name in the eval run, where several have the same scoring spec"}
+        default=None, metadata={"help": "Its name in the eval run, where that measured it under several names"}
     )
     license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0"})
     example_problem: str | None = field(default=None, metadata={"help": "Problem of the usage snippet"})
@@ -85,11 +85,12 @@ def run_push(config: PushConfig) -> PushResult:
     from prm.cards.facts import read_facts
     from prm.cards.results import read_results
     from prm.cards.snippet import run_snippets
+    from prm.fingerprint import fingerprint
 
     _check_repo_id(config.repo_id, "repo_id")
     facts = read_facts(config.model)
     run = config.eval_results
-    results = read_results(run, facts.spec, config.verifier_name) if run is not None else None
+    results = read_results(run, fingerprint(facts.directory), config.verifier_name) if run is not None else None
     api = None if config.dry_run else _logged_in()
     repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
     base_model = _base_model(config, facts, api)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError, HubError, MissingFileError
+from prm.fingerprint import TOKENIZER_FILES
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 
 METRICS_FILE = "train_metrics.json"
@@ -33,16 +34,7 @@ UPLOADED = (
     "model.safetensors.index.json",
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
+    *TOKENIZER_FILES,
 )
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")

@@ -5,7 +5,6 @@ Read from the run's `results.json`. Nothing is computed anew; lines of other ver
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 from prm.cards.facts import read_json
 from prm.cards.tables import Table, markdown_table, number, words
 from prm.errors import DataError, HubError, MissingFileError
-from prm.scoring_spec import ScoringSpec
 
 RESULTS_FILE = "results.json"
 RESULTS_VERSION = 1
@@ -28,8 +26,12 @@ class Results:
     verifier: str
 
 
-def read_results(directory: str | Path, spec: ScoringSpec, name: str | None = None) -> Results:
-    """Read an eval run and find the verifier in it: by name, else by its scoring spec.
+def read_results(directory: str | Path, fingerprint: str, name: str | None = None) -> Results:
+    """Read an eval run and find the verifier in it.
+
+    Args:
+        fingerprint: the verifier's (`prm.fingerprint`): a run of other weights says nothing of these.
+        name: which one it is, where a run measured the same weights under several names.
 
     Raises:
         MissingFileError: the run has no `results.json`.
@@ -43,17 +45,14 @@ def read_results(directory: str | Path, spec: ScoringSpec, name: str | None = No
     if content.get("version") != RESULTS_VERSION or not {"methods", "verifiers", "n"} <= set(content):
         raise DataError("not the results of this version's `prm eval`", path=path, remedy="Run `prm eval` again")
     measured: dict[str, Any] = content["verifiers"]
-    same = [key for key, facts in measured.items() if facts.get("spec") == json.loads(json.dumps(spec.to_dict()))]
+    same = [key for key, facts in measured.items() if facts.get("fingerprint") == fingerprint]
     if name is not None and name not in measured:
         raise HubError(f"{path}: no verifier is called {name!r} in it; it has {', '.join(measured) or 'none'}")
-    if name is not None and name not in same:
-        raise HubError(f"{path}: the verifier {name!r} in it has another scoring spec than this directory")
-    if name is None and len(same) != 1:
-        which = f"several of its verifiers ({', '.join(same)}) have" if same else "none of its verifiers has"
-        raise HubError(
-            f"{path}: {which} this directory's scoring spec; "
-            + ("say which one it is with verifier_name" if same else "evaluate this verifier with `prm eval`")
-        )
+    if not same or (name is not None and name not in same):
+        which = f"its verifier {name!r} is" if name is not None else f"its verifiers ({', '.join(measured)}) are"
+        raise HubError(f"{path}: {which} not this directory's: it measured other weights; run `prm eval` again")
+    if name is None and len(same) > 1:
+        raise HubError(f"{path}: it measured this verifier as {' and as '.join(same)}; say which with verifier_name")
     return Results(content, name or same[0])
 
 

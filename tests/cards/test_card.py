@@ -19,12 +19,11 @@ from prm.cards.results import read_results, verdict
 from prm.cards.snippet import Snippet
 from prm.cards.tables import tables_of
 from prm.errors import DataError, HubError, MissingFileError
-from prm.scoring_spec import ScoringSpec
 
 SNIPPETS = [Snippet("With plain transformers", "print(1)", "1")]
 
 
-def write_run(directory: Path, specs: dict[str, ScoringSpec]) -> Path:
+def write_run(directory: Path, fingerprints: dict[str, str]) -> Path:
     """A `results.json` of 40 problems: majority solves 20, `prm` 32 by beam search, the control `shuffled` 20."""
 
     def line(method: str, right: int, verifier: str = "", *, gain: bool = True, tokens: int = 100) -> Any:
@@ -51,8 +50,8 @@ def write_run(directory: Path, specs: dict[str, ScoringSpec]) -> Path:
         "baseline": "majority",
         "generator": {"name": "tiny", "num_parameters": 10},
         "verifiers": {
-            name: {"kind": "prm", "control": name == "shuffled", "spec": spec.to_dict(), "quality": {}}
-            for name, spec in specs.items()
+            name: {"kind": "prm", "control": name == "shuffled", "fingerprint": found, "quality": {}}
+            for name, found in fingerprints.items()
         },
         "methods": [item.to_dict() for item in lines],
         "best": {"key": best.key, "gain": vars(best.gain), "held_out_gain": vars(best.held_out_gain)},
@@ -64,18 +63,12 @@ def write_run(directory: Path, specs: dict[str, ScoringSpec]) -> Path:
     return directory
 
 
-@pytest.fixture
-def spec() -> ScoringSpec:
-    return ScoringSpec(kind="prm", head="token_classification", label_source="monte_carlo", label_view="hard")
-
-
 def test_the_card_shows_gains_with_intervals_costs_and_controls(
-    tiny_verifier_dir: Callable[..., Path], spec: ScoringSpec, tmp_path: Path
+    tiny_verifier_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
     facts = read_facts(tiny_verifier_dir(label_source="monte_carlo", label_view="hard"))
-    control = ScoringSpec(kind="prm", head="token_classification", label_source="shuffled")
-    run = write_run(tmp_path / "eval", {"prm": spec, "shuffled": control})
-    card = card_for(facts, "user/my-prm", SNIPPETS, results=read_results(run, spec))
+    run = write_run(tmp_path / "eval", {"prm": "aa", "shuffled": "bb"})
+    card = card_for(facts, "user/my-prm", SNIPPETS, results=read_results(run, "aa"))
     majority, beam = (next(line for line in card.splitlines() if line.startswith(f"| {m} |")) for m in METHODS)
     assert "| none | 16 | 0.500 [" in majority
     assert "| this one | 16 | 0.800 [" in beam and "| +0.300 [" in beam and "| 12,345 |" in beam
@@ -90,40 +83,42 @@ def test_the_card_shows_gains_with_intervals_costs_and_controls(
 METHODS = ("majority", "beam search")
 
 
-def test_a_gain_that_is_not_clear_is_called_so(spec: ScoringSpec, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "eval", {"prm": spec})
+def test_a_gain_that_is_not_clear_is_called_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "eval", {"prm": "aa"})
     content = json.loads((run / "results.json").read_text())
     for line in content["methods"]:
         if line["gain"]:
             line["gain"] = {"mean": 0.01, "low": -0.02, "high": 0.04, "n": 40}
     (run / "results.json").write_text(json.dumps({**content, "best": None}))
-    assert verdict(read_results(run, spec)) == (
+    assert verdict(read_results(run, "aa")) == (
         "Best of its methods: beam search, +0.010 [-0.020, +0.040] (not clear of zero) over majority."
     )
 
 
-def test_a_run_of_another_verifier_is_refused(spec: ScoringSpec, tmp_path: Path) -> None:
-    other = ScoringSpec(kind="prm", head="token_classification", max_length=7)
-    run = write_run(tmp_path / "one", {"prm": other})
-    with pytest.raises(HubError, match="none of its verifiers has this directory's scoring spec"):
-        read_results(run, spec)
-    with pytest.raises(HubError, match="has another scoring spec"):
-        read_results(run, spec, "prm")
+def test_a_run_of_other_weights_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "one", {"prm": "aa"})
+    with pytest.raises(
+        HubError, match=r"its verifiers \(prm\) are not .* measured other weights; run `prm eval` again"
+    ):
+        read_results(run, "bb")
+    with pytest.raises(HubError, match=r"its verifier 'prm' is not .* measured other weights"):
+        read_results(run, "bb", "prm")
     with pytest.raises(HubError, match="no verifier is called 'x' in it; it has prm"):
-        read_results(run, spec, "x")
-    twins = write_run(tmp_path / "two", {"prm": spec, "twin": spec})
-    with pytest.raises(HubError, match="say which one it is with verifier_name"):
-        read_results(twins, spec)
-    assert read_results(twins, spec, "twin").verifier == "twin"
+        read_results(run, "aa", "x")
+    twins = write_run(tmp_path / "two", {"prm": "aa", "twin": "aa", "other": "bb"})
+    with pytest.raises(HubError, match="measured this verifier as prm and as twin; say which with verifier_name"):
+        read_results(twins, "aa")
+    assert read_results(twins, "aa", "twin").verifier == "twin"
+    assert read_results(twins, "bb").verifier == "other"
 
 
-def test_broken_eval_runs_are_refused(spec: ScoringSpec, tmp_path: Path) -> None:
+def test_broken_eval_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"results\.json: no such file\. Give the output_dir"):
-        read_results(tmp_path, spec)
+        read_results(tmp_path, "aa")
     for text in ("[]", "{", "{}", '{"version": 99, "methods": [], "verifiers": {}, "n": 1}'):
         (tmp_path / "results.json").write_text(text)
         with pytest.raises(DataError, match=r"results\.json"):
-            read_results(tmp_path, spec)
+            read_results(tmp_path, "aa")
 
 
 def test_what_was_not_measured_is_said_to_be_unknown(tiny_verifier_dir: Callable[..., Path]) -> None:

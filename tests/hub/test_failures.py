@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from prm.errors import ConfigError, DataError, HubError, MissingFileError, PrmError
+from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
 
 WRITER, READER = "hf_writer", "hf_reader"
@@ -206,6 +207,18 @@ def test_an_adapter_of_a_local_base_needs_the_bases_name(
         push(directory)
     with pytest.raises(ConfigError, match="is not a repository on the Hub"):
         push(directory, base_model=str(directory))
+
+
+def test_numbers_of_other_weights_are_not_published(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    measured, other = tiny_verifier_dir(seed=0), tiny_verifier_dir(seed=1)  # with one scoring spec
+    facts = {"kind": "prm", "control": False, "fingerprint": fingerprint(measured), "quality": {}}
+    run = {"version": 1, "dataset": "x", "num_problems": 1, "baseline": "majority", "methods": [], "n": 4}
+    (tmp_path / "results.json").write_text(json.dumps({**run, "verifiers": {"prm": facts}}))
+    assert "eval_results.json" in push(measured, eval_results=str(tmp_path), dry_run=True).files
+    with pytest.raises(HubError, match="measured other weights; run `prm eval` again"):
+        push(other, eval_results=str(tmp_path), dry_run=True)
 
 
 def test_half_an_example_is_refused(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:

@@ -1,0 +1,60 @@
+"""What identifies a checkpoint: the content of its weights, configuration, tokenizer and scoring spec.
+
+`prm eval` keeps scores by it and writes it into `results.json`; `prm push` holds it against the directory it is to
+publish. Records of a run that lie beside the weights are no part of it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json"),
+)
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+CONTENT = (*WEIGHTS, "config.json", "adapter_config.json", "scoring_spec.json", *TOKENIZER_FILES)
+
+
+def fingerprint(path: str | Path) -> str:
+    """16 hex digits of what a checkpoint's directory computes with (an adapter's with those of its base), or of a
+    file's content; a name that is no path (a Hub id) stands for itself."""
+    path = Path(path)
+    if path.is_file():
+        return _digest([path])
+    if not path.is_dir():
+        return str(path)
+    own = _digest(sorted(file for file in path.iterdir() if _is_content(file.name)))
+    adapter = path / "adapter_config.json"
+    if not adapter.is_file():
+        return own
+    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return f"{own}+{fingerprint(base)}" if base else own
+
+
+def weights_fingerprint(model: Any) -> str:
+    """16 hex digits of a model in memory: the names and values of its weights."""
+    from torch import uint8
+
+    whole = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(tensor.detach().cpu().contiguous().flatten().view(dtype=uint8).numpy().tobytes())
+    return whole.hexdigest()[:16]
+
+
+def _is_content(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in CONTENT)
+
+
+def _digest(files: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()[:16]
