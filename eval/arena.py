@@ -16,7 +16,7 @@ from prm.aggregation import Aggregation, aggregate
 from prm.rollouts import Cost, Rollout
 from prm.verifier import StepScores
 
-from .cost import Bill, bill_of
+from .cost import Bill, bill_of, recorded_bill
 from .sample_store import Row
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
@@ -71,7 +71,7 @@ class EvalArena:
         return self._samples
 
     def greedy(self) -> list[Candidates]:
-        return [self._unscored(graded) for graded in self.workshop.greedy]
+        return [_unscored(graded, self._drawn(graded)) for graded in self.workshop.greedy]
 
     def grow(self, plan: TreePlan) -> list[Candidates]:
         if plan not in self._grown:
@@ -100,7 +100,7 @@ class EvalArena:
     def _samples(self) -> list[Candidates]:
         pools = self.workshop.samples
         if self.named is None:
-            return [self._unscored(graded) for graded in pools]
+            return [_unscored(graded, self._sampled(graded)) for graded in pools]
         return [
             self._scored(graded, solutions, scores, seconds=row["seconds"])
             for graded, solutions, scores, row in zip(
@@ -196,9 +196,6 @@ class EvalArena:
             ),
         )
 
-    def _unscored(self, graded: GradedRollouts) -> Candidates:
-        return Candidates(graded.problem, _correct(graded), graded.classes, generator_bill=self._drawing(graded))
-
     def _scored(
         self,
         graded: GradedRollouts,
@@ -217,14 +214,22 @@ class EvalArena:
             correct=_correct(graded),
             classes=graded.classes,
             scores=_choosable(folded, graded),
-            generator_bill=self._drawing(graded),
+            generator_bill=self._sampled(graded),
             verifier_bill=bill_of(cost, generator_parameters=0, verifier_parameters=self.verifier.num_parameters),
             readings=tuple(Reading(count, copies[solution]) for solution, count in tokens.items()),
         )
 
-    def _drawing(self, graded: GradedRollouts) -> Bill:
+    def _sampled(self, graded: GradedRollouts) -> Bill:
+        """What the shared samples of a problem cost, whoever drew them."""
+        return recorded_bill(graded.rollouts) if self.workshop.recorded else self._drawn(graded)
+
+    def _drawn(self, graded: GradedRollouts) -> Bill:
         spent = sum((rollout.cost for rollout in graded.rollouts), Cost())
         return bill_of(spent, generator_parameters=self.workshop.generator_parameters, verifier_parameters=0)
+
+
+def _unscored(graded: GradedRollouts, bill: Bill) -> Candidates:
+    return Candidates(graded.problem, _correct(graded), graded.classes, generator_bill=bill)
 
 
 def _correct(graded: GradedRollouts) -> tuple[bool, ...]:

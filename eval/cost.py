@@ -2,20 +2,23 @@
 
 FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314, section 4): every generated and every prefilled
 token goes through the generator once, every verifier token through the verifier once; a cached token costs nothing.
-What the tokens were spent on is counted where they are spent (`prm.rollouts.Cost`).
+What the tokens were spent on is counted where they are spent (`prm.rollouts.Cost`). Recorded samples say themselves
+what they cost; where one does not, the FLOPs of every method that uses it are unknown: nan here, null in JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
-from prm.rollouts import Cost
+from prm.rollouts import Cost, Rollout
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a method spends on one problem, on average. Fractions occur, for a bill may be a mean."""
+    """What a method spends on one problem, on average. Fractions occur, for a bill may be a mean. Unknown FLOPs are
+    nan, and so is every sum with them."""
 
     generated_tokens: float = 0.0
     prefilled_tokens: float = 0.0
@@ -36,8 +39,10 @@ class Bill:
         """The bill of `factor` times as much: the cost of n of M samples is the bill of all M times n / M."""
         return Bill(*(factor * getattr(self, field.name) for field in fields(self)))
 
-    def to_dict(self) -> dict[str, float]:
-        return {**asdict(self), "flops": self.flops}
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON values: what is unknown is null."""
+        values = {**asdict(self), "flops": self.flops}
+        return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def bill_of(cost: Cost, *, generator_parameters: int, verifier_parameters: int) -> Bill:
@@ -51,6 +56,14 @@ def bill_of(cost: Cost, *, generator_parameters: int, verifier_parameters: int) 
         verifier_flops=2.0 * verifier_parameters * cost.verifier_tokens,
         seconds=cost.seconds,
     )
+
+
+def recorded_bill(rollouts: Sequence[Rollout]) -> Bill:
+    """What recorded samples say they cost; their FLOPs are unknown where one of them does not say."""
+    cost = sum((rollout.cost for rollout in rollouts), Cost())
+    known = all(rollout.cost.flops for rollout in rollouts)
+    tokens = bill_of(cost, generator_parameters=0, verifier_parameters=0)
+    return replace(tokens, generator_flops=cost.flops if known else math.nan)
 
 
 def mean_bill(bills: Iterable[Bill]) -> Bill:

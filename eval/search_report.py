@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,11 +85,13 @@ def _row(line: MethodResult) -> list[str | int | float | Estimate | None]:
         line.n,
         line.accuracy,
         line.gain,
-        bill.flops or None,
-        bill.generated_tokens or None,
-        bill.verifier_tokens or None,
-        bill.seconds or None,
+        *(_known(value) for value in (bill.flops, bill.generated_tokens, bill.verifier_tokens, bill.seconds)),
     ]
+
+
+def _known(value: float) -> float | None:
+    """A cost, or `None` where it is unknown (nan) or nothing was spent."""
+    return None if math.isnan(value) or not value else value
 
 
 def _best_sentence(run: Run, result: EvalResult) -> str:
@@ -146,8 +149,8 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
     figures = []
     if len(run.ns) > 1:
         figures = [
-            Figure(_accuracy_plot(result, by="n"), "Accuracy against the number of generated solutions."),
-            Figure(_accuracy_plot(result, by="flops"), "Accuracy against FLOPs per problem, both models included."),
+            *_accuracy_figure(result, "Accuracy against the number of generated solutions.", by="n"),
+            *_accuracy_figure(result, "Accuracy against FLOPs per problem, both models included.", by="flops"),
         ]
     methods = [line for line in result.methods if line.n == n and not line.oracle and not line.control]
     gains = [line for line in methods if line.gain is not None]
@@ -174,7 +177,23 @@ def _accuracy_section(run: Run, result: EvalResult) -> Section:
     return Section("Accuracy", text, figures, [table])
 
 
-def _accuracy_plot(result: EvalResult, *, by: str) -> str:
+def _accuracy_figure(result: EvalResult, caption: str, *, by: str) -> list[Figure]:
+    """The picture of all methods, or nothing where none of them has a place on the axis."""
+    series, chance = _accuracy_series(result, by=by)
+    if not series:
+        return []
+    plot = line_plot(
+        series,
+        title=f"Accuracy against {'n' if by == 'n' else 'FLOPs'}",
+        x_label="generated solutions per problem" if by == "n" else "FLOPs per problem",
+        y_label="accuracy",
+        log_x=True,
+        chance=chance,
+    )
+    return [Figure(plot, caption)]
+
+
+def _accuracy_series(result: EvalResult, *, by: str) -> tuple[list[Series], list[tuple[float, str]]]:
     """All methods in one picture; one colour for a verifier's methods would hide the methods, so each has its own."""
     series, chance = [], []
     for index, lines in enumerate(_curves([line for line in result.methods if _in_picture(line)])):
@@ -183,20 +202,12 @@ def _accuracy_plot(result: EvalResult, *, by: str) -> str:
             chance.append((first.accuracy.mean, "greedy"))
             continue
         xs = [float(line.n) if by == "n" else line.bill.flops for line in lines]
-        if min(xs) <= 0:
+        if not min(xs) > 0:  # free of cost, or of unknown cost (nan)
             continue
         style = "dotted" if first.oracle else "solid"
         estimates = [line.accuracy for line in lines]
         series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=index))  # type: ignore[arg-type]
-    x_label = "generated solutions per problem" if by == "n" else "FLOPs per problem"
-    return line_plot(
-        series,
-        title=f"Accuracy against {'n' if by == 'n' else 'FLOPs'}",
-        x_label=x_label,
-        y_label="accuracy",
-        log_x=True,
-        chance=chance,
-    )
+    return series, chance
 
 
 def _in_picture(line: MethodResult) -> bool:
@@ -281,7 +292,7 @@ def _cost_section(result: EvalResult) -> Section:
     rows = []
     for lines in _curves(result.methods):
         line, bill = lines[-1], lines[-1].bill
-        if not bill.flops and not bill.generated_tokens:
+        if not bill.generated_tokens and not bill.verifier_tokens:
             continue
         rows.append(
             [
@@ -291,7 +302,7 @@ def _cost_section(result: EvalResult) -> Section:
                 bill.prefilled_tokens,
                 bill.cached_tokens,
                 bill.verifier_tokens,
-                bill.generator_flops,
+                None if math.isnan(bill.generator_flops) else bill.generator_flops,
                 bill.verifier_flops,
                 bill.seconds,
             ]
@@ -300,6 +311,6 @@ def _cost_section(result: EvalResult) -> Section:
         "FLOPs are 2 per parameter and token (arXiv 2408.03314): generated and prefilled tokens through the "
         "generator, verifier tokens through the verifier; cached tokens cost nothing. n of M samples cost n/M of all "
         "of them; the verifier reads equal samples of a problem once. Seconds are wall time of the batched run, "
-        "divided by the number of problems."
+        "divided by the number of problems. Recorded samples cost what their file says; a dash is a cost it does not say."
     )
     return Section("The bill", text, tables=[Table(headers, rows, "Means per problem.", "cost.csv")])

@@ -128,7 +128,7 @@ def _methods(results: Results) -> str:
                 estimate(line["gain"], signed=True) if line["gain"] else "",
                 number(round(cost["generated_tokens"])),
                 number(round(cost["verifier_tokens"])),
-                f"{cost['flops']:.2e}",
+                "unknown" if cost["flops"] is None else f"{cost['flops']:.2e}",
             ]
         )
     header = ["method", "verifier", "n", "accuracy", f"gain over {words(run['baseline'])}"]

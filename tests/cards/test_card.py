@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ SNIPPETS = [Snippet("With plain transformers", "print(1)", "1")]
 def write_run(directory: Path, fingerprints: dict[str, str]) -> Path:
     """A `results.json` of 40 problems: majority solves 20, `prm` 32 by beam search, the control `shuffled` 20."""
 
-    def line(method: str, right: int, verifier: str = "", *, gain: bool = True, tokens: int = 100) -> Any:
-        results = [
-            ProblemResult(float(i < right), Bill(generated_tokens=tokens, generator_flops=2e6)) for i in range(40)
-        ]
+    def line(
+        method: str, right: int, verifier: str = "", *, gain: bool = True, tokens: int = 100, flops: float = 2e6
+    ) -> Any:
+        bill = Bill(generated_tokens=tokens, generator_flops=flops)
+        results = [ProblemResult(float(i < right), bill) for i in range(40)]
         names = {"verifier": verifier, "kind": "prm" if verifier else "", "control": verifier == "shuffled"}
         baseline = [float(i < 20) for i in range(40)]
         return method_result(results, method=method, n=16, baseline=baseline if gain else None, **names)
@@ -37,7 +39,7 @@ def write_run(directory: Path, fingerprints: dict[str, str]) -> Path:
     lines = [
         line("majority", 20, gain=False),
         line("beam_search", 32, "prm", tokens=12_345),
-        line("best_of_n", 24, "prm"),
+        line("best_of_n", 24, "prm", flops=math.nan),
         line("beam_search", 20, "shuffled"),
         line("best_of_n", 40, "other"),
     ]
@@ -71,7 +73,9 @@ def test_the_card_shows_gains_with_intervals_costs_and_controls(
     card = card_for(facts, "user/my-prm", SNIPPETS, results=read_results(run, "aa"))
     majority, beam = (next(line for line in card.splitlines() if line.startswith(f"| {m} |")) for m in METHODS)
     assert "| none | 16 | 0.500 [" in majority
-    assert "| this one | 16 | 0.800 [" in beam and "| +0.300 [" in beam and "| 12,345 |" in beam
+    assert "| this one | 16 | 0.800 [" in beam and "| +0.300 [" in beam and "| 12,345 |" in beam and beam.endswith("| 2.00e+06 |")
+    best_of_n = next(line for line in card.splitlines() if line.startswith("| best of n | this one |"))
+    assert best_of_n.endswith("| unknown |")
     assert "| beam search | control: shuffled | 16 | 0.500 [" in card
     assert "1.000" not in card  # the accuracy of another verifier
     assert "Best of its methods: beam search, +0.300 [" in card and "(clear of zero)" in card

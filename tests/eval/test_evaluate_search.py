@@ -19,6 +19,9 @@ from prm.rollouts import Cost, Outcome, Rollout, StopReason, write_rollouts
 from prm.scoring_spec import ScoringSpec
 
 
+NO_COST = Cost()
+
+
 def config(folder: Path, **options: Any) -> EvalConfig:
     defaults = {"model_name_or_path": "in memory", "num_problems": 24, "n": 8, "max_new_tokens": 100, "report": False}
     return EvalConfig(output_dir=str(folder), **{**defaults, **options})
@@ -163,7 +166,7 @@ def test_a_finished_run_asks_neither_generator_nor_verifier(tiny_models: SimpleN
     assert {name.rsplit("-", 1)[0] for name in before} >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
 
 
-def panel_of(tmp_path: Path, sources: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
+def panel_of(tmp_path: Path, sources: tuple[str, ...] = ("a", "b", "c", "d"), cost: Cost = NO_COST) -> Path:
     """Two systems right on every problem, two wrong alike on the odd ones and apart on the even ones."""
     rollouts = []
     for number in range(6):
@@ -172,7 +175,7 @@ def panel_of(tmp_path: Path, sources: tuple[str, ...] = ("a", "b", "c", "d")) ->
         for index, (source, answer) in enumerate(zip(sources, answers, strict=True)):
             outcome = Outcome.CORRECT if answer == "5" else Outcome.WRONG
             steps, gaps = (f"A: {answer}",), ("", "")
-            rollouts.append(Rollout(problem, steps, gaps, index, StopReason.EOS, source, answer, outcome, cost=Cost()))
+            rollouts.append(Rollout(problem, steps, gaps, index, StopReason.EOS, source, answer, outcome, cost=cost))
     path = tmp_path / "rollouts.jsonl"
     write_rollouts(path, rollouts)
     return path
@@ -208,6 +211,28 @@ def test_recorded_samples_of_one_system_need_no_generator(world: SimpleNamespace
         result = run_eval(EvalConfig(output_dir=str(tmp_path), rollouts=str(path), report=False))
     assert {line.n for line in result.methods} == {1, 2, 4}
     assert accuracy(result, "pass_at_n", 1) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("cost", "figures"), [(NO_COST, 1), (Cost(generated_tokens=7, flops=100.0), 2)])
+def test_recorded_samples_cost_what_their_file_says(
+    world: SimpleNamespace, tmp_path: Path, cost: Cost, figures: int
+) -> None:
+    path = panel_of(tmp_path, ("a",) * 4, cost)
+    chosen = EvalConfig(output_dir=str(tmp_path / "out"), rollouts=str(path), n=4)
+    for name, verifiers in (
+        ("none", {}),
+        ("orm", {"orm": world.Verifier(lambda p, s: [0.5] * len(s), spec=world.orm)}),
+    ):
+        chosen = replace(chosen, output_dir=str(tmp_path / name))
+        result = run_eval(chosen, verifiers=verifiers)
+        assert (tmp_path / name / "report.html").read_text().count('aria-label="Accuracy against') == figures
+        flops = {(row["method"], row["n"]): row["cost"]["flops"] for row in lines(tmp_path / name / "results.jsonl")}
+        known = bool(cost.flops)
+        assert flops["majority", 4] == (400.0 if known else None)
+        assert flops["pass_at_n", 1] == (100.0 if known else None)
+    read = result.find("best_of_n", 4, "orm").bill.verifier_flops
+    assert read > 0
+    assert flops["best_of_n", 4] == (400.0 + read if known else None)
 
 
 @pytest.mark.parametrize(
