@@ -90,6 +90,7 @@ def run_label(config: LabelConfig) -> LabelSummary:
                 seed=config.seed,
                 ledger=ledger,
                 progress=advance,
+                workers=config.num_workers,
             )
             labelled = labeler.label(rollouts)
         report = label_report(labelled, labeler.results, grader.version)

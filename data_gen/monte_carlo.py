@@ -66,6 +66,7 @@ class MonteCarloLabeler:
         seed: another seed draws other completions.
         ledger: keeps finished completions over a kill; `None` keeps none.
         progress: opened with the number of completions; advanced as they are finished.
+        workers: processes that share the completions; they need a ledger.
 
     After `label`, `results` holds what every distinct prefix showed.
     """
@@ -80,13 +81,14 @@ class MonteCarloLabeler:
         seed: int = 0,
         ledger: Ledger | None = None,
         progress: Callable[[int], None] | None = None,
+        workers: int = 1,
     ):
         if n < 1 or (sampling.temperature == 0 and n > 1):
             raise ConfigError(
                 f"n={n} completions at temperature {sampling.temperature}: n must be 1 or more, 1 if greedy"
             )
         self.generator, self.grader, self.sampling = generator, grader, sampling
-        self.n, self.seed, self.ledger, self.progress = n, seed, ledger, progress
+        self.n, self.seed, self.ledger, self.progress, self.workers = n, seed, ledger, progress, workers
         self.results: dict[Prefix, PrefixResult] = {}
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
@@ -123,7 +125,7 @@ class MonteCarloLabeler:
     def _generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         if self.ledger is None:
             return self.generator.generate(requests, self.sampling, self.progress)
-        return generate_once(self.generator, requests, self.sampling, self.ledger, self.progress)
+        return generate_once(self.generator, requests, self.sampling, self.ledger, self.progress, self.workers)
 
     def _own_labels(self, rollouts: Sequence[Rollout]) -> list[StepLabel | None]:
         """The last label of each finished rollout, from its outcome; ungraded ones are graded now."""

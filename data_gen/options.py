@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prm.errors import ConfigError
 from prm.generation.base import SamplingParams
 from prm.step_format import PromptFormat
+from prm.workers import check_workers
 
 if TYPE_CHECKING:
     from prm.generation.hf import HFGenerator
@@ -28,6 +29,9 @@ class SamplingOptions:
     seed: int = field(default=0, metadata={"help": "Another seed draws other samples"})
     batch_tokens: int = field(default=131_072, metadata={"help": "Tokens the cache of one batch may hold"})
     max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
+    num_workers: int = field(
+        default=1, metadata={"help": "Processes that share the batches; more than 1 suits small models on a CPU"}
+    )
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; by default CUDA where there is one"})
     dtype: str | None = field(
         default=None, metadata={"help": "auto, float32, bfloat16 or float16; by default float32 on a CPU, else auto"}
@@ -82,3 +86,4 @@ class SamplingOptions:
             raise ConfigError("a stop text is empty; it would end every sample at once")
         if self.batch_tokens < 1 or self.max_batch_rows < 0:
             raise ConfigError("batch_tokens must be positive and max_batch_rows must not be negative")
+        check_workers(self.num_workers, self.device)

@@ -202,7 +202,7 @@ def _sample_rollouts(
         for problem, index in asked
     ]
     with progress_bar("rollout", len(requests), "sample") as advance:
-        completions = generate_once(generator, requests, config.sampling(), ledger, advance)
+        completions = generate_once(generator, requests, config.sampling(), ledger, advance, config.num_workers)
     return [
         _rollout(problem, index, request.seed, completion, generator.name, config.splitter)
         for (problem, index), request, completion in zip(asked, requests, completions, strict=True)

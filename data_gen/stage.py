@@ -20,7 +20,7 @@ from prm.run_record import RunRecord
 logger = logging.getLogger(__name__)
 
 # Options that say where and how fast, not what.
-NO_SETTINGS = frozenset({"output_dir", "device", "batch_tokens", "max_batch_rows"})
+NO_SETTINGS = frozenset({"output_dir", "device", "batch_tokens", "max_batch_rows", "num_workers"})
 
 
 def config_settings(config: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from functools import cached_property
 from prm.aggregation import Aggregation, aggregate
 from prm.rollouts import Cost, Rollout
 from prm.verifier import StepScores
+from prm.workers import Advance
 
 from .cost import Bill, bill_of, recorded_bill
 from .sample_store import Row
@@ -22,7 +23,6 @@ from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
 from .search.frontier import Frontier, TreeSearch
 from .steps import score_safely, steps_of
-from .workers import Advance
 from .workshop import Workshop
 
 

@@ -22,8 +22,7 @@ from prm.errors import DataError
 from prm.jsonl import dumps
 from prm.problems import Problem
 from prm.progress import progress_bar
-
-from .workers import Work, work_through
+from prm.workers import Work, work_through
 
 Row = dict[str, Any]
 SOLUTIONS_PER_CHUNK = 2048

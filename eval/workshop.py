@@ -16,10 +16,10 @@ from prm.generation.base import Generator, SamplingParams
 from prm.grading import MathGrader
 from prm.problems import Problem
 from prm.rollouts import Rollout
+from prm.workers import Advance
 
 from .sample_store import Row, SampleStore
 from .sampling import GradedRollouts, draw, grade_rollouts
-from .workers import Advance
 
 
 @dataclass(frozen=True)

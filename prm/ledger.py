@@ -27,10 +27,12 @@ from prm.errors import ConfigError, DataError
 from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams
 from prm.jsonl import dumps
 from prm.rollouts import Cost, StopReason
+from prm.workers import work_through
 
 logger = logging.getLogger(__name__)
 
 _UNPLANNED_BATCH = 256  # requests per append for a generator that has no plan of its own
+_LOCK_PATIENCE_S = 2.0  # the worker processes of a killed run outlive it by a moment, and hold its lock
 
 
 @runtime_checkable
@@ -156,12 +158,18 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it even after SIGKILL
-    except BlockingIOError:
-        raise ConfigError(
-            f"{path.parent}: another process is writing here; wait until it is done, or choose another output_dir"
-        ) from None
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it even after SIGKILL
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"{path.parent}: another process is writing here; wait until it is done, or choose another "
+                    "output_dir"
+                ) from None
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -184,21 +192,27 @@ def generate_once(
     sampling: SamplingParams,
     ledger: Ledger,
     progress: Callable[[int], None] | None = None,
+    workers: int = 1,
 ) -> list[Completion]:
     """Answer every request, in order, from the ledger where it is there and from the generator where not.
 
-    Every answer returned was on disk before; `progress` counts those found there too.
+    Every answer returned was on disk before; `progress` counts those found there too. With several `workers` the
+    batches of the plan are shared out among processes, and this one alone writes the ledger.
     """
     keys = request_keys(generator, sampling, requests)
-    for batch in _plan(generator, requests, sampling):
-        missing = [i for i in batch if keys[i] not in ledger]
-        if missing:
-            start = time.monotonic()
-            completions = generator.generate([requests[i] for i in missing], sampling)
-            records = {keys[i]: _record(c) for i, c in zip(missing, completions, strict=True)}
-            ledger.append(records, time.monotonic() - start)
-        if progress:
-            progress(len(batch))
+    plan = _plan(generator, requests, sampling)
+    missing = [batch for batch in ([i for i in batch if keys[i] not in ledger] for batch in plan) if batch]
+    advance = progress or (lambda count: None)
+    advance(len(requests) - sum(map(len, missing)))
+
+    def work(batch: Sequence[int], _: Callable[[int], None]) -> list[dict[str, Any]]:
+        start = time.monotonic()
+        completions = generator.generate([requests[i] for i in batch], sampling)
+        return [{"records": list(map(_record, completions)), "seconds": time.monotonic() - start}]
+
+    for batch, [made] in work_through(missing, work, workers, advance):
+        ledger.append(dict(zip((keys[i] for i in batch), made["records"], strict=True)), made["seconds"])
+        advance(len(batch))
     return [_completion(ledger[key], generator.num_parameters) for key in keys]
 
 

@@ -156,7 +156,10 @@ def test_a_generator_without_a_plan_is_asked_in_order(path: Path) -> None:
     assert [c.token_ids[0] for c in completions] == generator.asked == list(range(10))  # type: ignore[attr-defined]
 
 
-def test_a_second_process_is_refused_and_a_killed_one_is_not_in_the_way(path: Path) -> None:
+def test_a_second_process_is_refused_and_a_killed_one_is_not_in_the_way(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prm.ledger._LOCK_PATIENCE_S", 0.1)
     hold = f"import sys; from prm.ledger import Ledger; ledger = Ledger({str(path)!r})"
     hold += "; print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

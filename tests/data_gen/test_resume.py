@@ -80,6 +80,35 @@ def test_killed_stages_resume_exactly(generator_dir: Path, tmp_path: Path, asked
     check_resumed("label", options, tmp_path, asked)
 
 
+def test_two_processes_write_the_bytes_of_one_also_after_a_kill(generator_dir: Path, tmp_path: Path) -> None:
+    shared = {"model_name_or_path": str(generator_dir), "device": "cpu", "max_batch_rows": 2, "max_new_tokens": 24}
+    rollout: dict[str, Any] = {
+        **shared,
+        **{"dataset_name": "arithmetic", "num_problems": 24, "n": 2, "splitter": "separator:0"},
+    }
+    label = {**shared, "rollouts_path": str(tmp_path / "one" / "rollouts.jsonl"), "n": 2, "num_rollouts": 12}
+    for stage, options in (("rollout", rollout), ("label", label)):
+        for name, workers in (("one", 1), ("two", 2)):
+            run_stage(stage, {**options, "output_dir": str(tmp_path / name), "num_workers": workers})
+        killed = {**options, "output_dir": str(tmp_path / "killed"), "num_workers": 2}
+        run_and_kill(stage, killed, 3)
+        assert not (tmp_path / "killed" / f"{stage}_report.json").exists()
+        run_stage(stage, killed)
+        for name in ("two", "killed"):
+            assert outputs(tmp_path / name, stage) == outputs(tmp_path / "one", stage)
+            assert ledger_keys(tmp_path / name, stage) == ledger_keys(tmp_path / "one", stage)
+
+
+def run_stage(stage: str, options: dict[str, Any]) -> Any:
+    return run_rollout(RolloutConfig(**options)) if stage == "rollout" else run_label(LabelConfig(**options))
+
+
+def ledger_keys(directory: Path, stage: str) -> list[str]:
+    """The keys of the finished requests, sorted; one that was asked twice is there twice."""
+    lines = (directory / f"{stage}_ledger.jsonl").read_text().splitlines()
+    return sorted(json.loads(line)["key"] for line in lines if '"key"' in line)
+
+
 def check_resumed(stage: str, options: dict[str, Any], folder: Path, asked: list[GenerationRequest]) -> None:
     """`asked` holds the uninterrupted run's requests, and its files are in `options["output_dir"]`."""
     whole, everything = Path(options["output_dir"]), list(asked)
@@ -89,10 +118,8 @@ def check_resumed(stage: str, options: dict[str, Any], folder: Path, asked: list
     assert not (folder / "killed" / f"{stage}_report.json").exists()
 
     asked.clear()
-    summary: Any = run_rollout(RolloutConfig(**killed)) if stage == "rollout" else run_label(LabelConfig(**killed))
-    assert not summary.repeated
+    assert not run_stage(stage, killed).repeated
     assert asked == everything[2 * batches :]
     assert outputs(folder / "killed", stage) == outputs(whole, stage)
-    ledger = (folder / "killed" / f"{stage}_ledger.jsonl").read_text().splitlines()
-    keys = [json.loads(line)["key"] for line in ledger if '"key"' in line]
+    keys = ledger_keys(folder / "killed", stage)
     assert len(keys) == len(set(keys)) == len(everything)

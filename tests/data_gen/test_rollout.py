@@ -200,6 +200,8 @@ def test_the_recipe_of_the_recorded_solutions(
         ({"system_prompt": "Be brief."}, ConfigError, "needs a chat template"),
         ({"stop": [""]}, ConfigError, "a stop text is empty"),
         ({"batch_tokens": 0}, ConfigError, "batch_tokens must be positive"),
+        ({"num_workers": 0}, ConfigError, "num_workers must be at least 1"),
+        ({"num_workers": 2, "device": "cuda"}, ConfigError, "num_workers=2 is for models on a CPU"),
         ({"dtype": "int8"}, ConfigError, "dtype must be one of"),
         ({"dataset_name": "absent.jsonl"}, MissingFileError, "absent.jsonl: no such file"),
         ({"dataset_split": "validation"}, ConfigError, "split must be train or test"),

@@ -2,23 +2,45 @@
 
 The processes are forked when a stage begins, so that they share the models that are already loaded; each works with
 one thread. That suits small models on a CPU, which leave cores idle; a CUDA context does not survive a fork.
-Chunks are dealt by the plan alone, so that a result never depends on which process was faster.
+Chunks are dealt by the plan alone, so that a result never depends on which process was faster. A process ends with
+its parent, however that ended; only the parent is interrupted from the terminal, and ends the others.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from prm.errors import ModelError
+from prm.errors import ConfigError, ModelError
 
 Advance = Callable[[int], None]
 Chunk = Sequence[int]
 Work = Callable[[Chunk, Advance], list[dict[str, Any]]]
+
+
+def check_workers(workers: int, device: str | None) -> None:
+    """Refuse what cannot be shared out.
+
+    Args:
+        device: the models'; `None` means CUDA where there is one.
+
+    Raises:
+        ConfigError: fewer than one process, or several on an accelerator.
+    """
+    if workers < 1:
+        raise ConfigError("num_workers must be at least 1")
+    if workers == 1:
+        return
+    import torch
+
+    if (device or ("cuda" if torch.cuda.is_available() else "cpu")) != "cpu":
+        raise ConfigError(f"num_workers={workers} is for models on a CPU; use --num_workers 1, or --device cpu")
 
 
 def work_through(
@@ -69,6 +91,8 @@ def _start(numbers: Sequence[int], chunks: Sequence[Chunk], work: Work) -> tuple
 def _run(sender: Connection, numbers: Sequence[int], chunks: Sequence[Chunk], work: Work) -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # the parent's OpenMP threads do not exist here
     try:
         for number in numbers:
@@ -78,6 +102,13 @@ def _run(sender: Connection, numbers: Sequence[int], chunks: Sequence[Chunk], wo
         os._exit(1)  # the parent is gone
     except Exception as error:
         sender.send(("error", error))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _receive(connection: Connection, process: BaseProcess) -> tuple[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from prm.eval.workers import work_through
 
-from prm.errors import DataError, ModelError
+from prm.errors import ConfigError, DataError, ModelError
+from prm.workers import check_workers, work_through
 
 CHUNKS = [range(0, 3), range(3, 5), range(5, 9), range(9, 10), range(10, 12)]
 
@@ -57,3 +60,50 @@ def test_a_killed_worker_is_told_of() -> None:
 
     with pytest.raises(ModelError, match=r"a worker process died \(exit code -9\)"):
         dict(work_through(CHUNKS, die, 2, lambda count: None))
+
+
+def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = """
+import os, sys, time
+from pathlib import Path
+from prm.workers import work_through
+
+def note_and_sleep(chunk, advance):
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+    time.sleep(600)
+
+list(work_through([[0], [1]], note_and_sleep, 2, print))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    try:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(alive(int(path.name)) for path in tmp_path.iterdir()))
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "message"),
+    [(0, None, "num_workers must be at least 1"), (2, "cuda", "num_workers=2 is for models on a CPU")],
+)
+def test_what_cannot_be_shared_out_is_refused(workers: int, device: str | None, message: str) -> None:
+    check_workers(2, "cpu")
+    check_workers(1, "cuda")
+    with pytest.raises(ConfigError, match=message):
+        check_workers(workers, device)
