@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.errors import ConfigError, ModelError
+from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.step_format import encode_plain
 from prm.training_rows import Kind
 
@@ -40,8 +41,8 @@ def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main")
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name_or_path}: no tokenizer could be loaded ({_first_line(error)})") from error
+    except LOAD_ERRORS as error:
+        raise ModelError(f"{name_or_path}: no tokenizer could be loaded ({first_line(error)})") from error
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ModelError(f"{name_or_path}: the tokenizer has neither a padding nor an end-of-text token; add one")
@@ -69,22 +70,24 @@ def build_model(
             of these two, so that a PRM's first scores are the base's own next-token odds.
 
     Raises:
-        ModelError: not a checkpoint, or of an architecture without such a class.
+        ConfigError: an unknown dtype.
+        ModelError: not a checkpoint, a damaged one, or of an architecture without such a class.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+    check_dtype(dtype)
     loader: Any = AutoModelForTokenClassification if kind == "prm" else AutoModelForSequenceClassification
     extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision or "main")
         _configure(config, kind, tokenizer)
-        with _quiet_about_new_head():
+        with quiet_about_new_head():
             model = loader.from_pretrained(
                 name_or_path, config=config, dtype=dtype, revision=revision or "main", **extra
             )
-    except (OSError, ValueError, KeyError) as error:
+    except LOAD_ERRORS as error:
         raise ModelError(
-            f"{name_or_path}: cannot be loaded with a {HEAD_OF_KIND[kind]} head ({_first_line(error)})"
+            f"{name_or_path}: cannot be loaded with a {HEAD_OF_KIND[kind]} head ({first_line(error)})"
         ) from error
     disable_head_dropout(model)
     if head_init_tokens:
@@ -161,12 +164,14 @@ def attends_causally(model: Any) -> bool:
 def add_lora(model: Any, config: LoraConfig, kind: Kind) -> Any:
     """Wrap a model in LoRA; the head is left out of it, trained in full, and saved with the adapter.
 
-    The adapter keeps the model's dtype, so that what is trained is what is saved and loaded.
+    Adapter and head are float32 whatever the model's dtype is, for an optimiser step is lost in bfloat16's 8 bits.
+    Under ZeRO-3 they keep the model's, which it wants to be one; DeepSpeed's optimiser holds float32 copies itself.
 
     Raises:
         ConfigError: a task type of another head.
     """
     from peft import TaskType, get_peft_model
+    from transformers.integrations import is_deepspeed_zero3_enabled
 
     wanted = TaskType.TOKEN_CLS if kind == "prm" else TaskType.SEQ_CLS
     # CAUSAL_LM is TRL's default and would leave the head behind.
@@ -177,7 +182,10 @@ def add_lora(model: Any, config: LoraConfig, kind: Kind) -> Any:
     excluded = config.exclude_modules
     if excluded is None or not isinstance(excluded, str):
         config.exclude_modules = sorted({*(excluded or ()), name})
-    wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    full_precision = not is_deepspeed_zero3_enabled()
+    wrapped: Any = get_peft_model(model, config, autocast_adapter_dtype=full_precision)
+    if full_precision:
+        _train_head_in_float32(wrapped, name)
     for adapter in wrapped.peft_config.values():
         # A relative path would hold in this working directory only.
         base = adapter.base_model_name_or_path
@@ -186,6 +194,12 @@ def add_lora(model: Any, config: LoraConfig, kind: Kind) -> Any:
     if not all(p.requires_grad for n, p in wrapped.named_parameters() if f"{name}.modules_to_save" in n):
         raise ModelError(f"PEFT did not make the head {name!r} trainable; report this with the model's name")
     return wrapped
+
+
+def _train_head_in_float32(wrapped: Any, name: str) -> None:
+    """PEFT casts its adapters and not the head; a head of another dtype than the model needs its input cast."""
+    head = getattr(wrapped.get_base_model(), name).modules_to_save["default"].float()
+    head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype), *given[1:]))
 
 
 def _single_token_ids(texts: Sequence[str], tokenizer: Any) -> list[int]:
@@ -229,7 +243,7 @@ def _gathered(parameters: list[Any], *, write: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_about_new_head() -> Iterator[None]:
+def quiet_about_new_head() -> Iterator[None]:
     """A new head is what was asked for; transformers would warn of it with a table."""
     from transformers.utils import logging
 
@@ -239,7 +253,3 @@ def _quiet_about_new_head() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

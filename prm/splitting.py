@@ -109,14 +109,6 @@ def find_splitter(splitter: str) -> Callable[[str], Iterator[Span]]:
     return plain[splitter]
 
 
-def separator_text(splitter: str) -> str | None:
-    """The text that a `separator:` splitter splits at, `"\\n"` for `line`, else `None`."""
-    if splitter == "line":
-        return "\n"
-    name, _, argument = splitter.partition(":")
-    return _unescaped(argument) if name == "separator" and argument else None
-
-
 def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 

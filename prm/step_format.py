@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prm.errors import ConfigError, FormatError
+
+# The day that a chat template which writes the date is told it is: the one that Llama's falls back to.
+TODAY = datetime(2024, 7, 26)
+_DATE_CODES = [f"%{letter}" for letter in "aAbBdejmyYFHIMSp"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class PromptFormat:
             raise ConfigError("a system prompt needs a chat template: set chat to true, or drop the system prompt")
 
     def text(self, problem: str, tokenizer: Any) -> str:
-        """The prompt as text.
+        """The prompt as text; in a chat template it is always the 26th of July 2024.
 
         Raises:
             ConfigError: a chat template is asked for and the tokenizer has none.
@@ -50,7 +55,12 @@ class PromptFormat:
             )
         turns = [{"role": "system", "content": self.system}] if self.system else []
         turns.append({"role": "user", "content": content})
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        template = tokenizer.get_chat_template()
+        return str(
+            tokenizer.apply_chat_template(
+                turns, chat_template=stopped_clock(template) + template, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def ids(self, problem: str, tokenizer: Any) -> list[int]:
         """The prompt's token ids. A tokenizer that begins its texts with a BOS token does so here too; a chat
@@ -61,6 +71,16 @@ class PromptFormat:
         if self.chat or bos is None or ids[:1] == [bos]:
             return ids
         return [bos, *ids] if tokenizer("a").input_ids[:1] == [bos] else ids
+
+
+def stopped_clock(chat_template: str) -> str:
+    """What to put before a chat template so that it writes the same date every day: a macro in the place of the
+    `strftime_now` that transformers offers to templates; empty for one that does not read the clock."""
+    if "strftime_now" not in chat_template:
+        return ""
+    codes = [code for code in _DATE_CODES if code in chat_template]
+    filters = "".join(f"|replace('{code}', '{TODAY.strftime(code)}')" for code in codes)
+    return "{% macro strftime_now(format) %}{{ format" + filters + " }}{% endmacro %}\n"
 
 
 def encode_plain(tokenizer: Any, text: str) -> list[int]:

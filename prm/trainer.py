@@ -40,6 +40,7 @@ from prm.scoring_spec import ScoringSpec
 from prm.step_format import encode_plain
 from prm.training_rows import StepRow, rows_from_columns
 from prm.verifier_config import VerifierConfig
+from prm.worlds.models import expand_embedded
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,9 @@ class VerifierTrainer(Trainer):
         base_model: str | None = None,
         **others: Any,
     ):
-        args = args or VerifierConfig(output_dir="verifier")
+        args = _checked_config(args or VerifierConfig(output_dir="verifier"))
+        if isinstance(model, str):
+            model = expand_embedded(model)
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
         processing_class = processing_class if processing_class is not None else load_tokenizer(name)
         if isinstance(model, str):
@@ -298,6 +301,15 @@ class LogAtSaves(TrainerCallback):
         if control.should_save:
             control.should_log = True
         return control
+
+
+def _checked_config(args: Any) -> VerifierConfig:
+    if not isinstance(args, VerifierConfig):
+        raise ConfigError(
+            f"args is a {type(args).__name__}; give a prm.VerifierConfig, which takes transformers' training "
+            "arguments and the verifier's kind, step_separator and the like"
+        )
+    return args
 
 
 def _as_rows(dataset: Any, args: VerifierConfig, name: str) -> list[StepRow]:

@@ -10,14 +10,16 @@ how text becomes ids is the step format's (`prm.step_format`); this file batches
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prm.errors import FormatError, ModelError
+from prm.errors import FormatError, MissingFileError, ModelError
+from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
+from prm.worlds.models import expand_embedded
 
 if TYPE_CHECKING:
     import torch
@@ -65,24 +67,27 @@ class Verifier:
         """Load a verifier that `prm train` wrote, from a directory or from the Hub; PEFT adapters included.
 
         Raises:
+            MissingFileError: no such directory.
             DataError: no scoring spec, or one of another version.
-            ModelError: the checkpoint cannot be loaded as what the spec says it is.
+            ConfigError: an unknown dtype.
+            ModelError: the checkpoint cannot be loaded as what the spec says it is, or lacks a part of it.
         """
         import torch
 
+        check_dtype(dtype)
+        path_or_id = expand_embedded(str(path_or_id))
         spec = ScoringSpec.load(_spec_path(path_or_id))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-        model, tokenizer = _load(str(path_or_id), spec, dtype)
-        return cls(
-            model.to(device), tokenizer, spec, name=name or Path(str(path_or_id)).name, batch_tokens=batch_tokens
-        )
+        model, tokenizer = _load(path_or_id, spec, dtype)
+        return cls(model.to(device), tokenizer, spec, name=name or Path(path_or_id).name, batch_tokens=batch_tokens)
 
     def score(self, problem: str, steps: Sequence[str]) -> list[float]:
         """Score one solution, finished or not: one float per step from a PRM, a single one from an ORM.
 
         Raises:
-            FormatError: no steps, a step that contains the separator, or a solution longer than `spec.max_length`.
+            FormatError: no list of steps, a step that contains the separator, or a solution longer than
+                `spec.max_length`.
         """
         return self.score_batch([problem], [steps])[0]
 
@@ -111,6 +116,7 @@ class Verifier:
         Raises:
             FormatError: see `score`.
         """
+        _check_texts(problem, steps)
         if not steps:
             raise FormatError(f"there is no step to score for the problem {problem[:60]!r}")
         encoded = self.spec.step_format.encode(problem, steps, self._memo)
@@ -166,15 +172,32 @@ class Verifier:
         return base.get_output_embeddings()(hidden_ND)[:, self._reward_ids].float().softmax(-1)[:, 1]
 
 
-def _spec_path(path_or_id: str | Path) -> Path:
+def _check_texts(problem: Any, steps: Any) -> None:
+    if not isinstance(problem, str):
+        raise FormatError(f"a problem is a text, not a {type(problem).__name__}: {str(problem)[:60]}")
+    if isinstance(steps, str | bytes) or not isinstance(steps, Sequence):
+        raise FormatError(
+            f"steps are a list of texts, not a {type(steps).__name__}: {str(steps)[:60]!r}; "
+            "split a solution with prm.splitting.split_steps"
+        )
+    for step in steps:
+        if not isinstance(step, str):
+            raise FormatError(f"a step is a text, not a {type(step).__name__}: {str(step)[:60]}")
+
+
+def _spec_path(path_or_id: str) -> Path:
     path = Path(path_or_id)
-    if path.is_dir() or not _looks_like_hub_id(str(path_or_id)):
+    if path.is_dir():
         return path
+    if path.exists() or not _looks_like_hub_id(path_or_id):
+        raise MissingFileError(
+            "no such verifier directory", path=path, remedy="Check the path, or train the verifier with `prm train`"
+        )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(str(path_or_id), SPEC_FILE))
+        return Path(hf_hub_download(path_or_id, SPEC_FILE))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise ModelError(
             f"{path_or_id}: no directory of that name, and the Hub gave no {SPEC_FILE} for it "
@@ -205,17 +228,37 @@ def _load(path: str, spec: ScoringSpec, dtype: Any) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path)
         if find_adapter_config_file(path) is not None:
             return _load_adapter(path, loader, spec, dtype), tokenizer
-        return loader.from_pretrained(path, dtype=dtype), tokenizer
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: cannot be loaded as a {spec.head} model ({str(error).splitlines()[0]})") from error
+        model, found = loader.from_pretrained(path, dtype=dtype, output_loading_info=True)
+        _check_complete(path, found["missing_keys"])
+        return model, tokenizer
+    except ModelError:
+        raise
+    except LOAD_ERRORS as error:
+        raise ModelError(f"{path}: cannot be loaded as a {spec.head} model ({first_line(error)})") from error
+
+
+def _check_complete(path: str, missing: Iterable[str]) -> None:
+    """transformers fills in missing weights at random, and the scores would be noise."""
+    if absent := sorted(missing):
+        raise ModelError(
+            f"{path}: no weights for {', '.join(absent[:3])} in it, so its scores would be random; "
+            "give a trained verifier, or mend the head in its scoring spec"
+        )
 
 
 def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
+    """The adapter on its base; the head is the adapter's, unless the base has one."""
     from peft import PeftConfig, PeftModel
+    from peft.utils import load_peft_weights
+
+    from prm.heads import quiet_about_new_head
 
     base_path = PeftConfig.from_pretrained(path).base_model_name_or_path
     labels = {} if spec.head == "reward_tokens" else {"num_labels": 2 if spec.kind == "prm" else 1}
-    base = loader.from_pretrained(base_path, dtype=dtype, **labels)
+    with quiet_about_new_head():
+        base, found = loader.from_pretrained(base_path, dtype=dtype, output_loading_info=True, **labels)
+    own = load_peft_weights(path, device="cpu")
+    _check_complete(path, [key for key in found["missing_keys"] if not any(name.endswith(f".{key}") for name in own)])
     return PeftModel.from_pretrained(base, path)
 
 

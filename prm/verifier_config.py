@@ -59,6 +59,8 @@ class VerifierConfig(TrainingArguments):
         super().__post_init__()
         if self.use_cpu:
             self.dataloader_pin_memory = False
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold must be from 0 to 1, as scores are, not {self.threshold}")
         if self.label_smoothing_factor:
             raise ConfigError("label_smoothing_factor is not part of this loss; use label_view: soft")
         if self.train_sampling_strategy not in {"random", "sequential", "group_by_length"}:

@@ -61,3 +61,12 @@ def test_a_chat_template_is_rendered_with_its_own_special_tokens(tokenizer: Any)
     chatty.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
     ids = PromptFormat("{problem}", chat=True, system="Be brief.").ids("7+5", chatty)
     assert tokenizer.decode(ids) == "[system]Be brief.[user]7+5[assistant]"
+
+
+def test_a_chat_template_that_writes_the_date_gives_the_same_prompt_on_every_day(tokenizer: Any) -> None:
+    import copy
+
+    chatty = copy.deepcopy(tokenizer)
+    date = "\n  {% if strftime_now is defined %}{% set today = strftime_now('%d %b %Y') %}{% endif %}\n{{ today }}: "
+    chatty.chat_template = date + "{{ messages[0].content }}"
+    assert PromptFormat("{problem}", chat=True).text("7+5", chatty) == "\n26 Jul 2024: 7+5"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from prm import Verifier
-from prm.errors import DataError, FormatError, ModelError
+from prm.errors import ConfigError, DataError, FormatError, MissingFileError, ModelError
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 
 ITEMS = [
@@ -93,11 +101,74 @@ def test_bad_input_is_refused_with_the_remedy(tiny_verifier_dir: Callable[..., P
         verifier.score(*ITEMS[2])
     with pytest.raises(FormatError, match="one problem per solution"):
         verifier.score_batch(["7+5"], [])
+    with pytest.raises(MissingFileError, match=r"none: no such verifier directory\. Check the path"):
+        Verifier.from_pretrained(tmp_path / "none")
+    with pytest.raises(ConfigError, match="dtype must be one of auto, float32, bfloat16, float16, not 'float33'"):
+        Verifier.from_pretrained(tmp_path, dtype="float33")
     with pytest.raises(DataError, match="no scoring spec"):
         Verifier.from_pretrained(tmp_path)
     ScoringSpec(kind="prm", head="token_classification").save(tmp_path)
     with pytest.raises(ModelError, match="cannot be loaded as a token_classification model"):
         Verifier.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("problem", "steps", "message"),
+    [
+        ("7+5", "7+5=12", "steps are a list of texts, not a str: '7\\+5=12'; split a solution"),
+        ("7+5", None, "steps are a list of texts, not a NoneType"),
+        ("7+5", ["7+5=12", 12], "a step is a text, not a int: 12"),
+        (7, ["7+5=12"], "a problem is a text, not a int: 7"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(
+    tiny_verifier_dir: Callable[..., Path], problem: Any, steps: Any, message: str
+) -> None:
+    with pytest.raises(FormatError, match=message):
+        Verifier.from_pretrained(tiny_verifier_dir()).score(problem, steps)
+
+
+def test_a_checkpoint_without_its_head_is_refused(tiny_verifier_dir: Callable[..., Path]) -> None:
+    directory = tiny_verifier_dir("prm", "reward_tokens")  # a causal language model with tied embeddings
+    assert Verifier.from_pretrained(directory).score(*ITEMS[1])
+    ScoringSpec(kind="prm", head="token_classification").save(directory)
+    with pytest.raises(ModelError, match=r"no weights for score\.bias, score\.weight in it, .* would be random"):
+        Verifier.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_an_adapter_must_bring_the_head_that_its_base_lacks(
+    tiny_verifier_dir: Callable[..., Path], tmp_path: Path, saved: bool
+) -> None:
+    base = tiny_verifier_dir("prm", "reward_tokens")
+    model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["score"] if saved else None)
+    get_peft_model(model, lora).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
+    ScoringSpec(kind="prm", head="token_classification").save(tmp_path)
+    if saved:
+        loaded = Verifier.from_pretrained(tmp_path).score(*ITEMS[1])
+        assert loaded == Verifier.from_pretrained(tmp_path).score(*ITEMS[1])
+    else:
+        with pytest.raises(ModelError, match=r"no weights for score\.bias, score\.weight"):
+            Verifier.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "of another shape"])
+def test_damaged_weights_are_one_message(tiny_verifier_dir: Callable[..., Path], damage: str) -> None:
+    directory = tiny_verifier_dir()
+    weights = directory / "model.safetensors"
+    if damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    else:
+        tensors = load_file(weights)
+        save_file(tensors | {"score.weight": torch.zeros(2, 8)}, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="cannot be loaded as a token_classification model"):
+        Verifier.from_pretrained(directory)
+
+
+def test_an_embedded_model_is_a_verifier_by_its_name() -> None:
+    assert Verifier.from_pretrained("embedded:base").name == "base"
 
 
 def test_a_spec_survives_the_round_trip_and_refuses_other_versions(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from prm.cards.facts import VerifierFacts
 from prm.cards.templates import render
 from prm.errors import HubError
+from prm.generation.checkpoint import LOAD_ERRORS, first_line
 from prm.scoring_spec import ScoringSpec
 
 # Both snippets compute in float32 on the CPU; their outputs are rounded to 4 digits.
@@ -61,9 +62,9 @@ def run_snippets(
         HubError: a snippet failed or took longer than `timeout` seconds, or the two disagree.
     """
     titles = ["With prm-toolkit", "With plain " + ("transformers and peft" if facts.is_adapter else "transformers")]
-    adds_bos = _adds_bos(facts, problem)
-    local = _write(facts, str(facts.directory.resolve()), problem, steps, adds_bos)
-    published = _write(facts, repo_id, problem, steps, adds_bos)
+    found = _prompt_facts(facts, problem)
+    local = _write(facts, str(facts.directory.resolve()), problem, steps, found)
+    published = _write(facts, repo_id, problem, steps, found)
     outputs = execute(local, timeout=timeout)
     _check_agreement(outputs, facts)
     return [Snippet(*row) for row in zip(titles, published, outputs, strict=True)]
@@ -105,7 +106,9 @@ def _check_agreement(outputs: Sequence[str], facts: VerifierFacts) -> None:
         )
 
 
-def _write(facts: VerifierFacts, location: str, problem: str, steps: Sequence[str], adds_bos: bool) -> list[str]:
+def _write(
+    facts: VerifierFacts, location: str, problem: str, steps: Sequence[str], prompt_facts: dict[str, Any]
+) -> list[str]:
     """Both snippets as Python source; `location` is a directory or a repository's name."""
     spec = facts.spec
     common = {"location": literal(location), "problem": literal(problem), "steps": literal(list(steps))}
@@ -121,7 +124,7 @@ def _write(facts: VerifierFacts, location: str, problem: str, steps: Sequence[st
         "template": literal(spec.step_format.prompt.template),
         "separator": literal(spec.step_format.step_separator),
         "reward_tokens": literal(list(spec.reward_tokens or ())),
-        "adds_bos": adds_bos,
+        **prompt_facts,
     }
     return [render("usage_prm.py.j2", common), render("usage_transformers.py.j2", plain)]
 
@@ -133,21 +136,27 @@ def _label_argument(spec: ScoringSpec) -> str:
     return f", num_labels={2 if spec.kind == 'prm' else 1}"
 
 
-def _adds_bos(facts: VerifierFacts, problem: str) -> bool:
-    """Whether the step format puts a BOS token before this tokenizer's prompts."""
+def _tokenizer(facts: VerifierFacts) -> Any:
     from transformers import AutoTokenizer
 
-    from prm.step_format import encode_plain
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(facts.directory)
-    except (OSError, ValueError, KeyError) as error:
+        return AutoTokenizer.from_pretrained(facts.directory)
+    except LOAD_ERRORS as error:
         raise HubError(
-            f"{facts.directory}: its tokenizer cannot be loaded ({str(error).splitlines()[0]}). "
+            f"{facts.directory}: its tokenizer cannot be loaded ({first_line(error)}). "
             "Save the tokenizer beside the weights with `save_pretrained`"
         ) from error
-    prompt = facts.spec.step_format.prompt
-    return prompt.ids(problem, tokenizer) != encode_plain(tokenizer, prompt.text(problem, tokenizer))
+
+
+def _prompt_facts(facts: VerifierFacts, problem: str) -> dict[str, Any]:
+    """Whether the step format puts a BOS token before this tokenizer's prompts, and what stops the clock that its
+    chat template reads (empty for one that reads none)."""
+    from prm.step_format import encode_plain, stopped_clock
+
+    tokenizer, prompt = _tokenizer(facts), facts.spec.step_format.prompt
+    adds_bos = prompt.ids(problem, tokenizer) != encode_plain(tokenizer, prompt.text(problem, tokenizer))
+    clock = stopped_clock(tokenizer.get_chat_template()) if prompt.chat else ""
+    return {"adds_bos": adds_bos, "clock": clock and literal(clock)}
 
 
 def literal(value: str | list[str]) -> str:

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from prm.errors import ConfigError, MissingFileError, ModelError
 
 _WHOLE_FILE = 64 * 2**20
@@ -18,6 +20,8 @@ _WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 # Written beside the weights, and no part of what the model computes.
 _NOT_THE_MODEL = ("run.json", "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+# What a checkpoint that is missing, damaged or of another shape raises when it is loaded.
+LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
 def is_local(model_name_or_path: str) -> bool:
@@ -84,8 +88,7 @@ def load_causal_lm(model_name_or_path: str, *, device: str, dtype: str | None = 
         MissingFileError, ModelError: the directory is not there, is not a model, or lacks weights of a causal
             language model (a verifier's directory, for example).
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    check_dtype(dtype)
     is_local(model_name_or_path)
     dtype = dtype or ("float32" if device == "cpu" else "auto")
     model, info = _guarded(model_name_or_path, _load_model, model_name_or_path, dtype)
@@ -98,14 +101,28 @@ def load_causal_lm(model_name_or_path: str, *, device: str, dtype: str | None = 
     return model.eval().to(device), _guarded(model_name_or_path, _load_tokenizer, model_name_or_path)
 
 
+def check_dtype(dtype: Any) -> None:
+    """Refuse a dtype's name that is none of `DTYPES`; `None` and a `torch.dtype` pass.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says anything, or its class."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def _guarded(name: str, load: Any, *arguments: Any) -> Any:
     try:
         return load(*arguments)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except LOAD_ERRORS as error:
         raise ModelError(
-            f"{name}: cannot be loaded as a causal language model ({reason.strip()}); check the name, the files and "
-            "the connection to the Hub"
+            f"{name}: cannot be loaded as a causal language model ({first_line(error)}); check the name, the files "
+            "and the connection to the Hub"
         ) from error
 
 

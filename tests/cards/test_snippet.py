@@ -18,7 +18,10 @@ from prm.errors import HubError
 from prm.step_format import PromptFormat, StepFormat
 
 PROBLEM, STEPS = 'say "7+5"', ["7+5=12\\", "A: 12"]
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<go>{% endif %}"
+CHAT = (
+    "{{ strftime_now('%d %B') }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<go>{% endif %}"
+)
 
 
 def run_here(scripts: list[str], timeout: float) -> list[str]:

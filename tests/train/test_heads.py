@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,22 @@ def test_lora_trains_and_keeps_the_head_whatever_the_task_type_said(
     assert not any("score" in name and "lora" in name for name in trained)
 
 
-def test_lora_keeps_the_models_dtype(base_dir: Callable[..., Path], tokenizer: Any) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_and_head_of_a_bfloat16_base_are_float32(
+    base_dir: Callable[..., Path], tokenizer: Any, kind: Literal["prm", "orm"]
+) -> None:
+    model = build_model(str(base_dir()), kind, tokenizer, dtype="bfloat16")
+    wrapped = add_lora(model, LoraConfig(r=2, target_modules="all-linear"), kind)
+    dtypes = {(p.requires_grad, p.dtype) for name, p in wrapped.named_parameters() if "original_module" not in name}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+    ids = torch.tensor([tokenizer.encode("1+1=2\n")])
+    assert wrapped(ids).logits.dtype == torch.float32  # without autocast too
+
+
+def test_under_zero3_lora_keeps_the_models_dtype(
+    base_dir: Callable[..., Path], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.integrations.is_deepspeed_zero3_enabled", lambda: True)
     model = build_model(str(base_dir()), "prm", tokenizer, dtype="bfloat16")
     wrapped = add_lora(model, LoraConfig(r=2, target_modules="all-linear"), "prm")
     assert {parameter.dtype for parameter in wrapped.parameters()} == {torch.bfloat16}
@@ -108,6 +124,13 @@ def test_models_and_checkpoints_that_do_not_fit_are_refused(
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded with a token_classification head"):
         build_model(str(tmp_path), "prm", tokenizer)
+    cut = tmp_path / "cut"
+    shutil.copytree(base_dir(), cut)
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be loaded with a token_classification head"):
+        build_model(str(cut), "prm", tokenizer)
+    with pytest.raises(ConfigError, match="dtype must be one of"):
+        build_model(str(base_dir()), "prm", tokenizer, dtype="float33")
     with pytest.raises(ModelError, match="no tokenizer could be loaded"):
         load_tokenizer(str(tmp_path))
 

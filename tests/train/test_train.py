@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from prm.config import parse_config
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
@@ -108,6 +110,18 @@ def test_an_adapter_is_a_plain_peft_adapter(run: Callable[..., TrainResult]) -> 
     assert score == pytest.approx(verifier.score("12", ["12+1=13"])[0], abs=1e-5)
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+def test_an_adapter_of_a_bfloat16_base_is_trained_saved_and_loaded(
+    run: Callable[..., TrainResult], autocast: bool
+) -> None:
+    result = run(use_peft=True, dtype="bfloat16", bf16=autocast, max_steps=2, learning_rate=0.1)
+    saved = load_file(result.output_dir / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    assert result.metrics["training"]["final_loss"] > 0
+    for dtype in ("float32", "bfloat16"):
+        assert len(Verifier.from_pretrained(result.output_dir, dtype=dtype, device="cpu").score("12", ["1", "2"])) == 2
+
+
 def test_shuffled_labels_are_a_control_on_the_training_rows_alone(run: Callable[..., TrainResult]) -> None:
     plain, control = run(out="a", eval_fraction=0.25), run(out="b", eval_fraction=0.25, shuffle_labels=True)
     assert control.metrics["data"]["shuffled_labels"] is True
@@ -136,6 +150,8 @@ def test_an_outcome_model_trains_from_the_same_command(run: Callable[..., TrainR
         ({"chat": True}, ConfigError, "has no chat template"),
         ({"max_length": 3}, DataError, r"rows.jsonl, line 1: .*raise max_length"),
         ({"kind": "rm"}, ConfigError, "kind"),
+        ({"threshold": 7}, ConfigError, "threshold must be from 0 to 1, as scores are, not 7"),
+        ({"threshold": "nan"}, ConfigError, "threshold must be from 0 to 1"),
         ({"out": "rows.jsonl"}, ConfigError, "give another output_dir"),
         ({"learnign_rate": 1}, ConfigError, "did you mean 'learning_rate'"),
     ],

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from prm.errors import ConfigError, DataError
 from prm.trainer import VerifierTrainer
 from prm.training_rows import StepRow
 from prm.verifier import Verifier
 from prm.verifier_config import VerifierConfig
+from prm.worlds.models import embedded_model
 
 Rows = Callable[..., list[StepRow]]
 KINDS: list[Literal["prm", "orm"]] = ["prm", "orm"]
@@ -293,6 +294,13 @@ def test_settings_that_would_change_the_loss_are_refused(
         VerifierTrainer(str(base_dir()), config(tmp_path, chat=True), train_dataset=make_rows(2))
     with pytest.raises(ConfigError, match="train_dataset is empty"):
         VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=[])
+    with pytest.raises(ConfigError, match=r"args is a TrainingArguments; give a prm\.VerifierConfig"):
+        VerifierTrainer(str(base_dir()), TrainingArguments(str(tmp_path)), train_dataset=make_rows(2))  # type: ignore
+
+
+def test_an_embedded_model_is_a_base_by_its_name(make_rows: Rows, tmp_path: Path) -> None:
+    trainer = VerifierTrainer("embedded:base", config(tmp_path), train_dataset=make_rows(2))
+    assert trainer.base_model == str(embedded_model("base"))
 
 
 def test_a_checkpoint_that_was_cut_off_while_it_was_saved_is_not_gone_on_from(tmp_path: Path) -> None:
