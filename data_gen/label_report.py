@@ -9,9 +9,9 @@ from typing import Any
 from prm.labels import LabelledRollout, StepLabel
 from prm.rollouts import Cost, Outcome
 from prm.run_record import library_versions
-from prm.stats.intervals import wilson
 from prm.worlds.arithmetic import first_error, step_truth
 
+from .estimates import over_problems, shown
 from .monte_carlo import Prefix, PrefixResult, open_prefixes
 
 
@@ -68,35 +68,33 @@ def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
 
 
 def truth_report(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
-    """Hard labels against the truth of the arithmetic world, with Wilson intervals; unknown labels are left out.
+    """Hard labels against the truth of the arithmetic world, with intervals over problems, unknown labels left out.
 
     A step is truly right while every step so far is the one the problem asks for; "wrong" is the positive class.
     """
-    pairs = [
-        (right, label.hard == 1)
+    steps = [
+        (row.rollout.problem.unique_id, right, label.hard == 1)
         for row in rows
         for right, label in zip(step_truth(row.rollout.problem.problem, row.rollout.steps), row.labels, strict=True)
         if label.hard is not None
     ]
     known = [row for row in rows if all(label.hard is not None for label in row.labels)]
-    found = [first_error(row.rollout.problem.problem, row.rollout.steps) == _first_wrong(row.labels) for row in known]
-    true_wrong = [said for right, said in pairs if not right]
-    said_wrong = [right for right, said in pairs if not said]
     return {
-        "step_accuracy": _estimate(sum(right == said for right, said in pairs), len(pairs)),
-        "wrong_precision": _estimate(said_wrong.count(False), len(said_wrong)),
-        "wrong_recall": _estimate(true_wrong.count(False), len(true_wrong)),
-        "wrong_base_rate": _estimate(len(true_wrong), len(pairs)),
-        "first_error_accuracy": _estimate(sum(found), len(found)),
+        "step_accuracy": over_problems((problem, right == said) for problem, right, said in steps),
+        "wrong_precision": over_problems((problem, not right) for problem, right, said in steps if not said),
+        "wrong_recall": over_problems((problem, not said) for problem, right, said in steps if not right),
+        "wrong_base_rate": over_problems((problem, not right) for problem, right, _ in steps),
+        "first_error_accuracy": over_problems((row.rollout.problem.unique_id, _found(row)) for row in known),
     }
+
+
+def _found(row: LabelledRollout) -> bool:
+    """Whether the first step labelled wrong is the first wrong step, or there is none of either."""
+    return first_error(row.rollout.problem.problem, row.rollout.steps) == _first_wrong(row.labels)
 
 
 def _first_wrong(labels: Sequence[StepLabel]) -> int:
     return next((index for index, label in enumerate(labels) if label.hard == 0), -1)
-
-
-def _estimate(successes: int, n: int) -> dict[str, float] | None:
-    return vars(wilson(successes, n)).copy() if n else None
 
 
 def label_table(report: Mapping[str, Any]) -> str:
@@ -115,6 +113,5 @@ def label_table(report: Mapping[str, Any]) -> str:
             lines.append(f"{name.removesuffix('_share')} completions: {report[name]:.1%}, not counted as wrong")
     for name, estimate in report.get("truth", {}).items():
         if estimate:
-            interval = f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-            lines.append(f"  against the truth, {name.replace('_', ' ')}: {interval}")
+            lines.append(f"  against the truth, {name.replace('_', ' ')}: {shown(estimate)}")
     return "\n".join(lines)

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
 from prm.run_record import library_versions
-from prm.stats.intervals import bootstrap_mean, wilson
+
+from .estimates import over_problems, shown
 
 _SHOWN_DISAGREEMENTS = 50
 
@@ -25,8 +24,8 @@ def rollout_report(
     """Everything worth knowing about rollouts, ready for JSON.
 
     Args:
-        generator: its name, revision, parameters and context length; `None` for recorded solutions, which come from
-            several systems and so have an accuracy per source but no pass@1.
+        generator: its name, revision, parameters and context length; `None` for recorded solutions. Where these come
+            from several systems they have an accuracy per source but no pass@1.
         max_new_tokens: tells samples that ran out of context from those that ran out of tokens.
         verdicts: a record's own verdicts by rollout key, to compare ours with.
     """
@@ -44,10 +43,11 @@ def rollout_report(
         "grader": grader_version,
         "versions": library_versions(),
     }
+    if len(report["by_source"]) == 1:
+        report["pass@1"] = _pass_at_1(rollouts)
     if generator is not None:
         report |= {
             "generator": dict(generator),
-            "pass@1": _pass_at_1(rollouts),
             "out_of_context": _out_of_context(rollouts, max_new_tokens),
             "tokens_per_rollout": sum(r.cost.generated_tokens for r in rollouts) / len(rollouts),
             "cost": sum((r.cost for r in rollouts), Cost()).to_dict(),
@@ -55,20 +55,23 @@ def rollout_report(
     return report | ({"recorded_verdicts": _compare(rollouts, verdicts)} if verdicts else {})
 
 
-def _pass_at_1(rollouts: Sequence[Rollout]) -> dict[str, float]:
+def _pass_at_1(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
     """Mean over problems of the share of right samples; a truncated sample is not a solved problem."""
     by_problem: dict[str, list[bool]] = {}
     for rollout in rollouts:
         by_problem.setdefault(rollout.problem.unique_id, []).append(rollout.correct)
-    return vars(bootstrap_mean([float(np.mean(samples)) for samples in by_problem.values()])).copy()
+    return over_problems((problem, sum(right) / len(right)) for problem, right in by_problem.items())
 
 
 def _by_source(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for source in dict.fromkeys(r.source for r in rollouts):
         own = [r for r in rollouts if r.source == source]
-        correct = sum(r.correct for r in own)
-        table[source] = {"rollouts": len(own), "correct": correct, "accuracy": vars(wilson(correct, len(own))).copy()}
+        table[source] = {
+            "rollouts": len(own),
+            "correct": sum(r.correct for r in own),
+            "accuracy": over_problems((r.problem.unique_id, r.correct) for r in own),
+        }
     return table
 
 
@@ -97,12 +100,12 @@ def rollout_table(report: Mapping[str, Any]) -> str:
     steps = report["steps_per_rollout"]
     lines = [f"{report['rollouts']} rollouts of {report['problems']} problems, {steps:.1f} steps each"]
     lines.append("outcomes: " + ", ".join(f"{name} {count}" for name, count in report["outcomes"].items() if count))
-    for source, row in report["by_source"].items():
-        accuracy = row["accuracy"]
-        lines.append(f"  {source}: {accuracy['mean']:.3f} correct [{accuracy['low']:.3f}, {accuracy['high']:.3f}]")
     if "pass@1" in report:
-        estimate, cost = report["pass@1"], report["cost"]
-        lines.append(f"pass@1: {estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]")
+        lines.append(f"pass@1: {shown(report['pass@1'])}")
+    else:
+        lines += [f"  {source}: {shown(row['accuracy'])} correct" for source, row in report["by_source"].items()]
+    if "cost" in report:
+        cost = report["cost"]
         lines.append(
             f"cost: {cost['generated_tokens']:,} tokens generated, {cost['prefilled_tokens']:,} prefilled, "
             f"{cost['cached_tokens']:,} cached, {cost['flops']:.3g} FLOPs"

@@ -51,17 +51,20 @@ def label_section(report: dict[str, Any]) -> Section:
     ]
     tables = [Table(["labelling", Column("count", "number")], counts, "What was labelled and spent.", "labels.csv")]
     found = report.get("truth", {})
-    truth: list[list[str | Estimate]] = [
-        [what, Estimate(**found[key])] for key, what in _TRUTH.items() if found.get(key)
-    ]
+    truth = [[what, _estimate(found[key])] for key, what in _TRUTH.items() if found.get(key)]
     if truth:
-        caption = "Hard labels against the recomputed truth, Wilson intervals."
+        caption = "Hard labels against the recomputed truth; 95% intervals, bootstrapped over problems."
         tables.append(Table(["against the truth", Column("share", "percent")], truth, caption, "truth.csv"))
     text = (
         "A step's value is the share of right answers among the completions of the prefix that ends with it. A "
         "completion that was cut off or holds no answer is counted apart, never as a wrong one."
     )
     return Section("The step labels", text, [Figure(_by_position(report))], tables)
+
+
+def _estimate(found: dict[str, Any]) -> Estimate | float:
+    """The share with its interval, or alone where a single problem was labelled."""
+    return float(found["mean"]) if found["low"] is None else Estimate(**found)
 
 
 def _by_position(report: dict[str, Any]) -> str:

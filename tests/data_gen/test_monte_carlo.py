@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from prm.data_gen.label_report import label_report, truth_report
@@ -87,6 +88,20 @@ def test_labels_are_the_truth_when_completions_make_no_mistake() -> None:
         "wrong_base_rate": 3 / 8,
         "first_error_accuracy": 1.0,
     }
+
+
+def test_more_rollouts_of_the_same_problems_do_not_narrow_the_intervals() -> None:
+    first, *others = (
+        replace(row, problem=replace(PROBLEM, unique_id=name)) for name in ("p1", "p2", "p3") for row in (RIGHT, WRONG)
+    )
+    short = replace(first, steps=("a7+5=12", "A: 17"), gaps=("", "\n", ""), outcome=Outcome.WRONG)
+    rows = label([short, *others], ["right", "wrong"])
+    once, often = truth_report(rows), truth_report(rows * 20)
+    for name, estimate in once.items():
+        assert often[name] == estimate | {"n": 20 * estimate["n"]}
+    assert once["wrong_base_rate"]["low"] < once["wrong_base_rate"]["mean"] < once["wrong_base_rate"]["high"]
+    alone = truth_report(rows[:2])["step_accuracy"]
+    assert (alone["low"], alone["high"]) == (None, None)
 
 
 def test_counts_keep_what_is_right_wrong_and_undecided_apart() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prm.data_gen.rollout import RolloutConfig, RolloutSummary, main, run_rollout
+from prm.data_gen.rollout_report import rollout_table
 
 from prm.errors import ConfigError, DataError, MissingFileError, ModelError, PrmError
 from prm.generation.hf import HFGenerator
@@ -146,6 +147,27 @@ def test_recorded_solutions(tmp_path: Path) -> None:
     assert summary.report["recorded_verdicts"] == {"compared": 2, "agree": 2, "disagreements": []}
     assert "pass@1" not in summary.report
     assert run(options).repeated
+
+
+def test_accuracy_is_shown_once_and_with_an_interval_over_problems(tmp_path: Path) -> None:
+    record = tmp_path / "samples.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"question": "q", "answer": "2", "completions": ["A: 2", "A: 3", "A: 3"]},
+        {"question": "r", "answer": "2", "completions": ["A: 2"] * 3},
+    ]
+    record.write_text(json.dumps(rows[0]) + "\n")
+    recorded = {"backend": "recorded", "dataset_name": str(record), "output_dir": str(tmp_path / "one")}
+    one = rollout_table(run(recorded).report)
+    assert "pass@1: 0.333\n" in one + "\n"
+    assert "completions:" not in one
+    record.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run(recorded, output_dir=str(tmp_path / "two")).report
+    assert "pass@1: 0.667 [0.333, 1.000]" in rollout_table(report)
+    record.write_text("".join(json.dumps({**row, "solutions": row["completions"]}) + "\n" for row in rows))
+    keys = ["completions", "solutions"]
+    several = rollout_table(run(recorded, output_dir=str(tmp_path / "three"), recorded_keys=keys).report)
+    assert "  solutions: 0.667 [0.333, 1.000] correct" in several
+    assert "pass@1" not in several
 
 
 def test_a_file_is_split_by_skipping_problems(tmp_path: Path, options: dict[str, Any]) -> None:
