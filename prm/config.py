@@ -1,7 +1,7 @@
 """From the command line and a YAML recipe to config dataclasses.
 
-`--config recipe.yaml` sets defaults, `--key value` overrides them, and an unknown key raises and suggests the nearest
-(TRL's `TrlParser` does the reading). `embedded:generator` and `embedded:base` stand for the shipped models' paths.
+`--config recipe.yaml` sets defaults (`prm.recipe` reads it), `--key value` overrides them, and an unknown key raises
+and suggests the nearest. `embedded:generator` and `embedded:base` stand for the shipped models' paths.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from prm.errors import ConfigError, MissingFileError, PrmError
+from prm.errors import ConfigError, PrmError
+from prm.recipe import ENVIRONMENT, fit_recipe, read_recipe
 from prm.worlds.models import PREFIX, expand_embedded
 
 
@@ -33,12 +33,15 @@ def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = N
     several = isinstance(classes, list | tuple)
     kinds = list(classes) if several else [classes]
     known = [field.name for kind in kinds for field in dataclasses.fields(kind) if field.init]
-    arguments = _with_checked_recipe(list(arguments), known)
+    path, arguments = _split_recipe(list(arguments))
+    _check_options(arguments, known)
     parser = TrlParser(kinds, prog=prog)
+    if path is not None:
+        parser.set_defaults_with_config(**_checked_recipe(path, kinds, known))
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            configs = parser.parse_args_and_config(args=arguments)
+            configs = parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -61,35 +64,45 @@ def _expand_embedded_models(config: Any) -> None:
             setattr(config, field.name, [expand_embedded(v) if isinstance(v, str) else v for v in value])
 
 
-def _with_checked_recipe(arguments: list[str], known: list[str]) -> list[str]:
-    """Check the recipe's keys before argparse sees them, for it would not say where an unknown one stands."""
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--") and argument not in {"--config", "--help"}:
-            _check_key(argument[2:].split("=")[0], known, "")
-        if argument == "--config" and index + 1 < len(arguments):
-            _check_recipe(Path(arguments[index + 1]), known)
+def _split_recipe(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The path after `--config`, and the other arguments."""
+    paths, others, given = [], [], iter(arguments)
+    for argument in given:
+        if argument == "--config":
+            paths.append(next(given, ""))
         elif argument.startswith("--config="):
-            _check_recipe(Path(argument.removeprefix("--config=")), known)
-    return arguments
+            paths.append(argument.removeprefix("--config="))
+        else:
+            others.append(argument)
+    if len(paths) > 1 or any(not path or path.startswith("--") for path in paths):
+        raise ConfigError("--config takes one recipe: --config recipe.yaml")
+    return (Path(paths[0]) if paths else None), others
 
 
-def _check_recipe(path: Path, known: list[str]) -> None:
-    if not path.is_file():
-        raise MissingFileError("no such recipe", path=path, remedy="Check the path after --config")
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, not a {type(recipe).__name__}")
+def _check_options(arguments: Sequence[str], known: list[str]) -> None:
+    """Check options before argparse sees them, for it would not say what is near an unknown one."""
+    for argument in arguments:
+        if argument.startswith("--") and argument != "--help":
+            name = argument[2:].split("=")[0].replace("-", "_")
+            if not (name.startswith("no_") and name[3:] in known):
+                _check_key(argument[2:].split("=")[0], known, "")
+
+
+def _checked_recipe(path: Path, kinds: list[type], known: list[str]) -> dict[str, Any]:
+    """A recipe's values as the configs want them; its environment variables are set."""
+    recipe = read_recipe(path)
+    variables = recipe.pop(ENVIRONMENT, None) or {}
+    if not isinstance(variables, dict):
+        raise ConfigError(f"{path}: {ENVIRONMENT} is a mapping of variables to values")
     for key in recipe:
-        if key != "env":  # TrlParser's own key: environment variables
-            _check_key(str(key), known, f"{path}: ")
+        _check_key(key, known, f"{path}: ")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
+    return fit_recipe(recipe, kinds, path)
 
 
 def _check_key(key: str, known: list[str], where: str) -> None:
     name = key.replace("-", "_")
-    if name in known or (name.startswith("no_") and name[3:] in known):
+    if name in known:
         return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else "run with --help to see the keys"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -23,6 +24,12 @@ class Config:
     num_problems: int = field(default=3, metadata={"help": "how many"})
     prm_path: list[str] = field(default_factory=list, metadata={"help": "verifiers"})
     chat: bool = field(default=False, metadata={"help": "chat"})
+    temperature: float = field(default=1.0, metadata={"help": "how wild"})
+    device: str | None = field(default=None, metadata={"help": "on what"})
+    kind: Literal["prm", "orm"] = field(default="prm", metadata={"help": "which"})
+    order: str = field(default="random", metadata={"help": "order", "choices": ["random", "sorted"]})
+    widths: list[int] | None = field(default=None, metadata={"help": "how wide"})
+    extras: dict | str | None = field(default=None, metadata={"help": "as transformers' lr_scheduler_kwargs"})
 
 
 @pytest.fixture
@@ -60,6 +67,74 @@ def test_broken_recipes_and_values_are_one_message(recipe: Path, tmp_path: Path)
     recipe.write_text("- a list\n")
     with pytest.raises(ConfigError, match="a recipe is a mapping"):
         parse_config(Config, ["--config", str(recipe)])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("num_problems: 2.5", "num_problems must be a whole number, not 2.5"),
+        ("num_problems: [2]", r"num_problems must be a whole number, not \[2\]"),
+        ("num_problems: null", "num_problems must be a whole number, not null"),
+        ("num_problems: true", "num_problems must be a whole number, not true"),
+        ("temperature: [1]", r"temperature must be a number, not \[1\]"),
+        ("temperature: hot", 'temperature must be a number, not "hot"'),
+        ("output_dir: 5", "output_dir must be text, not 5; put it in quotes"),
+        ("device: 0", "device must be text or null, not 0; put it in quotes"),
+        ("chat: 3", "chat must be true or false, not 3"),
+        ("kind: rm", 'kind must be one of prm, orm, not "rm"'),
+        ("order: backwards", 'order must be one of random, sorted, not "backwards"'),
+        ("prm_path: [a, {b: c}]", r'prm_path must be a list of text, not \["a", {"b": "c"}\]'),
+        ("prm_path:", "prm_path must be a list of text, not null"),
+        ("widths: [4, many]", "widths must be a list of a whole number or null, not"),
+        ("chat: true\nchat: false", "line 2: 'chat' is there twice; keep one"),
+        ("env: 3", "env is a mapping"),
+        ("chat: \xff", "not valid YAML"),
+    ],
+)
+def test_a_recipes_values_are_of_their_fields_types(recipe: Path, line: str, message: str) -> None:
+    recipe.write_bytes(line.encode("latin-1"))
+    with pytest.raises(ConfigError, match=f"recipe.yaml.*{message}"):
+        parse_config(Config, ["--config", str(recipe), "--output_dir", "x"])
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("temperature: 1e-4", "temperature", 1e-4),  # text to YAML
+        ("temperature: 2", "temperature", 2.0),
+        ("num_problems: '16'", "num_problems", 16),
+        ("num-problems: 16", "num_problems", 16),
+        ("prm_path: one", "prm_path", ["one"]),
+        ("widths: 4", "widths", [4]),
+        ("widths: null", "widths", None),
+        ("device: cpu", "device", "cpu"),
+        ("extras: {power: 2}", "extras", {"power": 2}),
+        ("kind: orm", "kind", "orm"),
+    ],
+)
+def test_what_means_a_value_is_taken_as_it(recipe: Path, line: str, key: str, value: Any) -> None:
+    recipe.write_text(line)
+    found = getattr(parse_config(Config, [f"--config={recipe}", "--output_dir", "x"]), key)
+    assert found == value and type(found) is type(value)
+
+
+def test_the_training_arguments_of_transformers_keep_their_spellings(recipe: Path) -> None:
+    from prm.verifier_config import VerifierConfig
+
+    recipe.write_text(
+        "output_dir: x\neval_strategy: no\nlr_scheduler_type: cosine_with_min_lr\n"
+        "lr_scheduler_kwargs: {min_lr: 1e-6}\nreport_to: none\nwarmup_steps: 10\nlearning_rate: 1e-4\n"
+        "use_cpu: true\nlogging_steps: 5\n"
+    )
+    config = parse_config(VerifierConfig, ["--config", str(recipe)])
+    assert config.eval_strategy == "no" and config.report_to == [] and config.learning_rate == 1e-4
+    assert config.lr_scheduler_kwargs == {"min_lr": "1e-6"} and config.logging_steps == 5
+
+
+@pytest.mark.parametrize("arguments", [[], ["--chat"], ["a", "--config", "b"]])
+def test_config_takes_one_recipe(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--config takes one recipe"):
+        parse_config(Config, ["--config", *arguments])
 
 
 def test_embedded_models_are_named_in_any_option() -> None:
