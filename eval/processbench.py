@@ -52,6 +52,8 @@ class ProcessBenchConfig:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must be between 0 and 1, not {self.threshold}")
+        if self.num_problems < 0 or self.batch_tokens < 1:
+            raise ConfigError("num_problems must not be negative and batch_tokens must be positive")
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,28 @@ def read_processbench(path: str | Path) -> list[BenchRow]:
     Raises:
         MissingFileError, DataError: no such file, or a row that is not one of ProcessBench's, with its number.
     """
+    from prm.jsonl import read_jsonl
+
     path = Path(path)
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Check the path; the sets are Qwen/ProcessBench's")
-    text = path.read_text(encoding="utf-8")
-    try:
-        if text.lstrip().startswith("["):
-            records = json.loads(text)
-        else:
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON ({error})", path=path, remedy="Download the file again") from None
-    rows = [_row(record, path, number) for number, record in enumerate(records, start=1)]
+    with path.open("rb") as stream:
+        is_array = stream.read(1024).lstrip().startswith(b"[")
+    records = enumerate(_array(path), start=1) if is_array else read_jsonl(path)
+    rows = [_row(record, path, number) for number, record in records]
     if not rows:
         raise DataError("no rows in it", path=path, remedy="Give a file with at least one solution")
     return rows
+
+
+def _array(path: Path) -> list[Any]:
+    try:
+        rows: list[Any] = json.loads(path.read_bytes().decode("utf-8"))
+        return rows
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path=path, remedy="Re-save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"not valid JSON ({error})", path=path, remedy="Download the file again") from None
 
 
 def sample_of(rows: Sequence[BenchRow], count: int, seed: int) -> list[BenchRow]:
@@ -109,13 +118,17 @@ def sample_of(rows: Sequence[BenchRow], count: int, seed: int) -> list[BenchRow]
 
 def _row(record: Any, path: Path, number: int) -> BenchRow:
     try:
-        steps, label = tuple(str(step) for step in record["steps"]), int(record["label"])
-        if not steps or not any(step.strip() for step in steps):
+        problem, steps, label = record["problem"], record["steps"], record["label"]
+        if not isinstance(problem, str) or not isinstance(steps, list) or not all(isinstance(s, str) for s in steps):
+            raise ValueError("problem must be a text and steps a list of texts")
+        if not any(step.strip() for step in steps):
             raise ValueError("it has no steps")
+        if type(label) is not int:
+            raise ValueError(f"label {label!r} is not a whole number")
         if not NO_ERROR <= label < len(steps):
             raise ValueError(f"label {label} is not -1 or the index of one of its {len(steps)} steps")
         return BenchRow(
-            str(record.get("id", number)), record["problem"], steps, label, bool(record["final_answer_correct"])
+            str(record.get("id", number)), problem, tuple(steps), label, bool(record["final_answer_correct"])
         )
     except KeyError as error:
         what = f"no {error.args[0]!r} in the row"
@@ -200,8 +213,10 @@ def run_processbench(config: ProcessBenchConfig, *, verifier: StepVerifier | Non
         What `processbench.json` holds.
     """
     from prm.jsonl import write_json, write_jsonl
+    from prm.run_record import prepare_output
     from prm.verifier import Verifier
 
+    folder = prepare_output(config.output_dir)
     subsets = _subset_names(config.files)
     read = {name: read_processbench(path) for name, path in subsets.items()}
     data = {name: sample_of(rows, config.num_problems, config.seed) for name, rows in read.items()}
@@ -222,7 +237,6 @@ def run_processbench(config: ProcessBenchConfig, *, verifier: StepVerifier | Non
         "mean_f1": None if None in scores else sum(scores) / len(scores),
         "config": asdict(config),
     }
-    folder = Path(config.output_dir)
     write_jsonl(folder / "processbench.jsonl", records)
     write_json(folder / "processbench.json", summary)
     print(_table(summary))

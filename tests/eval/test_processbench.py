@@ -75,12 +75,48 @@ def test_an_orm_is_refused(world: SimpleNamespace, tmp_path: Path) -> None:
         ([{"problem": "p", "label": 0, "final_answer_correct": True}], "line 1: no 'steps'"),
         ([ROWS[0], row(["a"], 1)], "line 2: .*label 1 is not -1 or the index of one of its 1 steps"),
         ([row([], -1)], "it has no steps"),
+        ([{**row(["a"], -1), "problem": 5}], "problem must be a text"),
+        ([{**row(["a"], -1), "steps": "a"}], "steps a list of texts"),
+        ([{**row(["a"], -1), "label": "x"}], "label 'x' is not a whole number"),
+        ([5], "line 1: not a ProcessBench row"),
         ([], "no rows in it"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, rows: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_processbench(config(tmp_path, rows).files[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{json.dumps(ROWS[0])}\n{{bad\n".encode(), "line 2: not valid JSON"),
+        (b"[\xff]", "not UTF-8 text"),
+        (b'{"problem": "\xff"}', "line 1: not UTF-8 text"),
+        (b"[1,", "not valid JSON"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "subset.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"subset.json.*{message}"):
+        read_processbench(path)
+
+
+@pytest.mark.parametrize("options", [{"num_problems": -4}, {"threshold": 2.0}, {"batch_tokens": 0}])
+def test_options_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must"):
+        config(tmp_path, **options)
+
+
+def test_an_output_directory_that_is_a_file_is_refused_before_anything_is_read(
+    world: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("")
+    verifier = world.Verifier(world.truth)
+    with pytest.raises(ConfigError, match="no directory that files can be written to"):
+        run_processbench(config(tmp_path), verifier=verifier)
+    assert not verifier.calls
 
 
 def test_a_missing_file_and_two_subsets_of_one_name_are_refused(world: SimpleNamespace, tmp_path: Path) -> None:
