@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["IntervalRow", "Series", "histogram", "interval_plot", "line_plot", "reliability_plot"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES = {"solid": "-", "dashed": (0, (5, 2.5)), "dotted": (0, (1.2, 2)), "dashdot": (0, (6, 2, 1.2, 2))}
+MOST_BANDS = 4
+"""More bands than these cover each other; then every point has a thin error bar instead."""
 
 
 def line_plot(
@@ -49,7 +53,7 @@ def line_plot(
     chance: Sequence[tuple[float, str]] = (),
     scale: Scale = "percent",
 ) -> str:
-    """Lines with bands and their names at their ends.
+    """Lines with bands, or error bars where there are many, and their names at their ends.
 
     Args:
         chance: horizontal reference lines (y, label), such as greedy decoding or a verifier without skill.
@@ -71,14 +75,10 @@ def line_plot(
         _set_y(axes, [*heights(drawn), *(y for y, _ in chance)], scale)
         for y, _ in chance:
             axes.axhline(y, color=svg.MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1.2)
-        marks = [i if one.color is None else one.color for i, one in enumerate(drawn)]
-        for index, (one, mark) in enumerate(zip(drawn, marks, strict=True)):
-            _draw_series(axes, one, mark, f"points-{index}")
-        ends = [
-            MarginLabel(one.label, one.x[-1], one.y[-1], svg.series_color(mark))
-            for one, mark in zip(drawn, marks, strict=True)
-            if one.x
-        ]
+        drawn = [replace(one, color=i if one.color is None else one.color) for i, one in enumerate(drawn)]
+        for index, one in enumerate(drawn):
+            _draw_series(axes, one, f"points-{index}", band=len(drawn) <= MOST_BANDS)
+        ends = [MarginLabel(one.label, one.x[-1], one.y[-1], _colour(one)) for one in drawn if one.x]
         edge = axes.get_xlim()[1]
         label_margin(axes, ends + [MarginLabel(text, edge, y, svg.MUTED, quiet=True) for y, text in chance])
         notes = {f"points-{i}": point_notes(one, scale) for i, one in enumerate(drawn) if one.x}
@@ -94,7 +94,8 @@ def interval_plot(
     reference_label: str = "",
     scale: Scale = "points",
 ) -> str:
-    """Points with their intervals, one row each, first row on top; intervals clear of the reference stand out.
+    """Points with their intervals, one row each, first row on top; intervals clear of the reference stand out. The
+    label of the reference stands over its line.
 
     Raises:
         DataError: no rows.
@@ -106,7 +107,7 @@ def interval_plot(
     left = 0.3 + max(text_inches(row.label) for row in rows)
     right = 0.3 + max(text_inches(value, 9.5) for value in values)
     with drawing():
-        figure, axes = frame(title, reference_label, x_label, left=left, right=right, height=1.4 + 0.36 * len(rows))
+        figure, axes = frame(title, "", x_label, left=left, right=right, height=1.4 + 0.36 * len(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), [row.label for row in rows], color=svg.INK, size=10)
         ends = [end for row in rows for end in (row.low, row.high, row.mean) if not math.isnan(end)]
@@ -115,6 +116,8 @@ def interval_plot(
         axes.xaxis.set_major_formatter(tick_writer(scale))
         axes.grid(axis="x", color=svg.GRID, linewidth=0.8)
         axes.axvline(reference, color=svg.INK, linewidth=1.1)
+        over: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "size": 9.5}
+        axes.text(reference, 1.02, reference_label, color=svg.MUTED, **over)
         for y, (row, value) in enumerate(zip(rows, values, strict=True)):
             clear = row.low > reference or row.high < reference
             _interval_row(axes, y, row, value, svg.series_color(0) if clear else svg.MUTED)
@@ -190,7 +193,7 @@ def reliability_plot(
         axes.plot([0, 1], [0, 1], color=svg.MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.vlines(x, low, high, color=svg.series_color(0), linewidth=1.6, alpha=0.6)
         axes.plot(x, y, color=svg.series_color(0), linewidth=1.6)
-        _markers(axes, Series("", x, y), 0, "points-0")
+        _markers(axes, Series("", x, y, color=0), "points-0")
         notes = [f"{percent(b.predicted)} said, {percent(b.observed)} right, {b.count:,} {unit}" for b in bins]
         return svg.figure_to_svg(figure, description=f"{title}: {'; '.join(notes)}", tooltips={"points-0": notes})
 
@@ -220,29 +223,35 @@ def _set_y(axes: Axes, heights: Sequence[float], scale: Scale) -> None:
     axes.grid(axis="y", color=svg.GRID, linewidth=0.8)
 
 
-def _draw_series(axes: Axes, one: Series, mark: int, gid: str) -> None:
+def _colour(one: Series) -> str:
+    return svg.series_color(one.color or 0)
+
+
+def _draw_series(axes: Axes, one: Series, gid: str, *, band: bool) -> None:
     if not one.x:
         return
-    colour = svg.series_color(mark)
+    colour = _colour(one)
     if one.low is not None and one.high is not None:
-        if len(one.x) == 1:
+        if len(one.x) == 1 and band:
             axes.vlines(one.x, one.low, one.high, color=colour, linewidth=2, alpha=0.55, zorder=2)
-        else:
+        elif band:
             axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.1, linewidth=0, zorder=1.1)
-    dashes = {"solid": "-", "dashed": (0, (5, 2.5)), "dotted": (0, (1.2, 2))}[one.style]
-    axes.plot(one.x, one.y, color=colour, linewidth=2, linestyle=dashes, zorder=3)
-    _markers(axes, one, mark, gid)
+        else:
+            axes.vlines(one.x, one.low, one.high, color=colour, linewidth=0.9, alpha=0.5, zorder=2)
+    axes.plot(one.x, one.y, color=colour, linewidth=2, linestyle=_DASHES[one.style], zorder=3)
+    _markers(axes, one, gid)
 
 
-def _markers(axes: Axes, one: Series, mark: int, gid: str) -> None:
-    """Markers apart from their line, under a group id of their own for the tooltips; they go with the colour."""
+def _markers(axes: Axes, one: Series, gid: str) -> None:
+    """Markers apart from their line, under a group id of their own for the tooltips."""
+    mark = one.color if one.mark is None else one.mark
     (markers,) = axes.plot(
         one.x,
         one.y,
         linestyle="none",
-        marker=_MARKERS[mark % len(_MARKERS)],
+        marker=_MARKERS[(mark or 0) % len(_MARKERS)],
         markersize=6.5,
-        markerfacecolor=svg.series_color(mark),
+        markerfacecolor=_colour(one),
         markeredgecolor=svg.PAPER,
         markeredgewidth=1.1,
         clip_on=False,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from prm.errors import DataError
 from prm.report.formatting import number, percent, points, si
 from prm.stats.intervals import Estimate
 
-LineStyle = Literal["solid", "dashed", "dotted"]
+LineStyle = Literal["solid", "dashed", "dotted", "dashdot"]
 Scale = Literal["percent", "points", "number"]
 
 WRITERS: dict[str, Callable[[float], str]] = {"percent": percent, "points": points, "number": number}
@@ -26,7 +26,9 @@ class Series:
         x, y: the points.
         low, high: the band's edges, one per point; a series of one point gets an error bar instead.
         style: how the line is drawn.
-        color: index into the palette, by default the series' place; a method should keep its own from plot to plot.
+        color: index into the palette, by default the series' place, or `prm.report.svg.NEUTRAL`; what it stands for
+            should keep it from plot to plot.
+        mark: index of the marker, by default that of the colour.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Series:
     high: Sequence[float] | None = None
     style: LineStyle = "solid"
     color: int | None = None
+    mark: int | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("y", self.y), ("low", self.low), ("high", self.high)):
@@ -53,10 +56,11 @@ class Series:
         *,
         style: LineStyle = "solid",
         color: int | None = None,
+        mark: int | None = None,
     ) -> Series:
         """A series whose band is the intervals of its estimates."""
         y, low, high = ([getattr(e, name) for e in estimates] for name in ("mean", "low", "high"))
-        return cls(label, x, y, low, high, style, color)
+        return cls(label, x, y, low, high, style, color, mark)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def finite(one: Series) -> Series:
     x, y = [one.x[i] for i in keep], [one.y[i] for i in keep]
     low = None if one.low is None else [one.low[i] for i in keep]
     high = None if one.high is None else [one.high[i] for i in keep]
-    return Series(one.label, x, y, low, high, one.style, one.color)
+    return replace(one, x=x, y=y, low=low, high=high)
 
 
 def heights(series: Sequence[Series]) -> list[float]:

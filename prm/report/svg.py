@@ -27,6 +27,7 @@ _NEUTRAL = {  # placeholder: variable, light, dark
     GRID: ("grid", "#e1e4e8", "#333a44"),
     PAPER: ("paper", "#ffffff", "#14171c"),
 }
+NEUTRAL = -1  # in the place of an index into the palette: a series that is a reference
 MARGIN = 14  # points around a picture that stands on its own
 FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -47,8 +48,8 @@ RC_PARAMS: Any = {
 
 
 def series_color(index: int) -> str:
-    """The placeholder of a series colour; they repeat after the eighth."""
-    return f"#4444{index % len(SERIES_LIGHT):02x}"
+    """The placeholder of a series colour; they repeat after the eighth. `NEUTRAL` is no colour of the palette."""
+    return MUTED if index == NEUTRAL else f"#4444{index % len(SERIES_LIGHT):02x}"
 
 
 def theme_css(selector: str = ":root") -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from prm.errors import DataError
 from prm.report.plots import IntervalRow, Series, histogram, interval_plot, line_plot, reliability_plot
-from prm.report.svg import standalone_svg
+from prm.report.svg import NEUTRAL, standalone_svg
 from prm.stats.calibration import ReliabilityBin
 from prm.stats.intervals import Estimate
 
@@ -124,6 +124,14 @@ def test_a_series_of_several_points_has_a_band() -> None:
     assert "FillBetweenPolyCollection" not in bare
 
 
+def test_many_series_have_error_bars_for_bands() -> None:
+    many = [Series(f"s{i}", [1, 2], [0.1, 0.2], [0.0, 0.1], [0.2, 0.3]) for i in range(5)]
+    crowded = line_plot(many, title="t", x_label="x", y_label="y")
+    assert "FillBetweenPolyCollection" not in crowded
+    assert crowded.count("-LineCollection_") == 5
+    assert line_plot(many[:4], title="t", x_label="x", y_label="y").count("FillBetweenPolyCollection") == 4
+
+
 def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     series = [Series(f"method {i}", [1, 2], [0.5, 0.6 + i / 1000]) for i in range(6)]
     root = ElementTree.fromstring(line_plot(series, title="t", x_label="x", y_label="y"))
@@ -159,6 +167,26 @@ def test_a_method_keeps_its_colour_and_marker_from_plot_to_plot() -> None:
     together = line_plot([a, b], title="t", x_label="x", y_label="y")
     assert "--series-3" in alone and "--series-0" not in alone
     assert "--series-3" in together and "--series-0" in together
+
+
+def test_colour_and_marker_are_chosen_apart_and_a_reference_has_no_colour() -> None:
+    plots = {
+        mark: line_plot(
+            [Series("a", [1, 2], [0.1, 0.2], color=NEUTRAL, mark=mark)], title="t", x_label="x", y_label="y"
+        )
+        for mark in (0, 1)
+    }
+    assert all("--series-" not in plot and "--muted" in plot for plot in plots.values())
+    shapes = [re.search(r'<path id="[^"]*-m\w+" d="([^"]*)" style="stroke: var\(--paper', p) for p in plots.values()]
+    assert shapes[0] and shapes[1] and shapes[0][1] != shapes[1][1]
+
+
+def test_the_name_of_a_reference_stands_over_its_line() -> None:
+    rows = [IntervalRow("a", 0.7, 0.6, 0.8)]
+    svg = interval_plot(rows, title="t", x_label="x", reference=0.5, reference_label="chance", scale="number")
+    (label,) = [n for n in ElementTree.fromstring(svg).iterfind(".//s:text", NS) if n.text == "chance"]
+    assert "text-anchor: middle" in label.attrib["style"]
+    assert float(label.attrib["x"]) > 30  # a subtitle would begin at the picture's edge
 
 
 def test_only_intervals_clear_of_the_reference_stand_out() -> None:
