@@ -9,7 +9,7 @@ what they cost; where one does not, the FLOPs of every method that uses it are u
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from prm.rollouts import Cost, Rollout
@@ -43,6 +43,12 @@ class Bill:
         """As JSON values: what is unknown is null."""
         values = {**asdict(self), "flops": self.flops}
         return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float | None]) -> Bill:
+        """Inverse of `to_dict`."""
+        found = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**{name: math.nan if value is None else value for name, value in found.items()})
 
 
 def bill_of(cost: Cost, *, generator_parameters: int, verifier_parameters: int) -> Bill:

@@ -5,9 +5,10 @@
     prm eval --rollouts rollouts.jsonl --prm_path orm=runs/orm --output_dir runs/eval
 
 Writes into `output_dir`: `results.jsonl` (one line for each method, verifier and n), `results.json` (the whole run,
-for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html`,
-and `store/`, from which a killed run goes on. This file holds the config; `prm.eval.run` walks through the methods,
-and what they do is under `eval/search/`.
+for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html` with
+its first picture in `accuracy.svg`, and `store/`, from which a killed run goes on. A finished run is not touched
+again: the same command prints its table, and a command with other settings is refused unless `overwrite` is set. This
+file holds the config; `prm.eval.run` walks through the methods, and what they do is under `eval/search/`.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prm.aggregation import AGGREGATIONS
 from prm.errors import ConfigError
+from prm.generation.base import SamplingParams
 
 if TYPE_CHECKING:
     from prm.generation.base import Generator
 
     from .run import EvalResult
     from .search.base import StepVerifier
+
+
+LOCK_FILE = "eval.lock"
 
 
 @dataclass
@@ -41,6 +47,7 @@ class EvalConfig:
     num_problems: int = field(
         default=0, metadata={"help": "How many problems; 0: all of a file or dataset, 300 of the arithmetic world"}
     )
+    skip_problems: int = field(default=0, metadata={"help": "Leave out the first so many problems, to split a file"})
     min_operations: int = field(default=3, metadata={"help": "Shortest chain of the arithmetic world"})
     max_operations: int = field(default=6, metadata={"help": "Longest chain of the arithmetic world"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "The generator, a causal language model"})
@@ -79,6 +86,7 @@ class EvalConfig:
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature"})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampling; 1 keeps every token"})
     max_new_tokens: int = field(default=512, metadata={"help": "Tokens after which a solution is truncated"})
+    stop: list[str] = field(default_factory=list, metadata={"help": "Texts that end a solution; they stay in it"})
     agg_strategy: str = field(
         default="", metadata={"help": "Fold of step scores: last, min, prod or mean; default: each verifier's own"}
     )
@@ -86,6 +94,7 @@ class EvalConfig:
     subsets: int = field(default=2048, metadata={"help": "Random subsets of a weighted best-of-n estimate"})
     seed: int = field(default=0, metadata={"help": "Seed of problems, samples, searches and intervals"})
     batch_tokens: int = field(default=0, metadata={"help": "Tokens of one batch, which bounds memory; 0: defaults"})
+    max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
     num_workers: int = field(
         default=1, metadata={"help": "Processes that share the work on a CPU; results do not depend on it"}
     )
@@ -95,20 +104,36 @@ class EvalConfig:
         default=None, metadata={"help": "label_report.json of `prm label`, to be shown in the report"}
     )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace the results of a finished run; samples that fit are used again"}
+    )
 
     def __post_init__(self) -> None:
         if self.agg_strategy and self.agg_strategy not in AGGREGATIONS:
             raise ConfigError(f"agg_strategy must be one of {', '.join(AGGREGATIONS)}, not {self.agg_strategy!r}")
         if self.baseline not in {"majority", "pass_at_n"}:
             raise ConfigError(f"baseline must be majority or pass_at_n, not {self.baseline!r}")
-        if self.n < 1 or self.num_iterations < 1 or self.subsets < 1 or self.num_problems < 0:
-            raise ConfigError("n, num_iterations and subsets must be at least 1, and num_problems at least 0")
-        if self.num_workers < 1:
-            raise ConfigError("num_workers must be at least 1")
+        if self.n < 1 or self.num_iterations < 1 or self.subsets < 1:
+            raise ConfigError("n, num_iterations and subsets must be at least 1")
+        if min(self.num_problems, self.skip_problems, self.batch_tokens, self.max_batch_rows) < 0:
+            raise ConfigError("num_problems, skip_problems, batch_tokens and max_batch_rows must not be negative")
+        if "" in self.stop:
+            raise ConfigError("a stop text is empty; it would end every solution at once")
         if self.panel and not self.rollouts:
             raise ConfigError("panel is for recorded samples: give rollouts, or drop it")
         if not self.rollouts and not self.model_name_or_path:
             raise ConfigError("nothing to evaluate: give model_name_or_path (a generator) or rollouts (samples)")
+        if self.temperature == 0 and self.n > 1 and not self.rollouts:
+            raise ConfigError(f"temperature 0 gives the same sample n={self.n} times; set n to 1 or raise temperature")
+        self.sampling()
+
+    def sampling(self) -> SamplingParams:
+        """How solutions are drawn.
+
+        Raises:
+            ConfigError: out of range.
+        """
+        return SamplingParams(self.temperature, self.top_p, self.max_new_tokens, tuple(self.stop))
 
 
 def run_eval(
@@ -117,7 +142,7 @@ def run_eval(
     verifiers: Mapping[str, StepVerifier] | None = None,
     generator: Generator | None = None,
 ) -> EvalResult:
-    """Evaluate, write every output, and print the table.
+    """Evaluate, write every output, and print the table. A finished run with the same settings is read back.
 
     Args:
         verifiers: verifiers in memory by name, beside those of `config.prm_path`.
@@ -126,16 +151,35 @@ def run_eval(
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what is wrong, where, and what to do.
     """
+    from prm.ledger import locked_output
+    from prm.run_record import prepare_output
+
+    folder = prepare_output(config.output_dir)
+    with locked_output(folder / LOCK_FILE):
+        return _run_eval(config, folder, verifiers or {}, generator)
+
+
+def _run_eval(
+    config: EvalConfig, folder: Path, verifiers: Mapping[str, StepVerifier], generator: Generator | None
+) -> EvalResult:
+    from .inputs import read_inputs
     from .label_section import read_label_report
+    from .outputs import finished_result, show, write_outputs
     from .run import evaluate, prepare
+    from .run_settings import run_settings
 
     if config.label_report:
         read_label_report(config.label_report)  # a wrong path is said before anything is spent
-    run = prepare(config, verifiers=verifiers or {}, generator=generator)
-    result = evaluate(run)
-    from .outputs import write_outputs
-
-    write_outputs(run, result)
+    inputs = read_inputs(config, verifiers)
+    settings = run_settings(config, inputs, generator)
+    result = None if config.overwrite else finished_result(folder, settings)
+    if result is None:
+        run = prepare(config, inputs, verifiers=verifiers, generator=generator)
+        result = evaluate(run)
+        write_outputs(run, result, settings)
+    else:
+        print(f"already finished: {folder}")
+    show(config, result)
     return result
 
 

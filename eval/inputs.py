@@ -1,9 +1,13 @@
-"""What a run of `prm eval` is given: problems, recorded samples, the generator and the verifiers of its config."""
+"""What a run of `prm eval` is given: problems, recorded samples, the generator and the verifiers of its config.
+
+What is read before a model is loaded comes in one piece (`Inputs`): it tells whether there is anything to do.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -15,8 +19,10 @@ from prm.generation.base import Generator
 from prm.problems import Problem, load_problems
 from prm.rollouts import Rollout
 from prm.step_format import PromptFormat
+from prm.workers import check_workers
 
 from .arena import NamedVerifier
+from .sampling import read_recorded
 from .search.base import StepVerifier
 
 if TYPE_CHECKING:
@@ -25,21 +31,65 @@ if TYPE_CHECKING:
 ARITHMETIC_PROBLEMS = 300
 
 
-def problems_of(config: EvalConfig) -> list[Problem]:
-    """The problems to evaluate on: from the arithmetic world, a file, or a Hub dataset."""
-    if config.dataset_name == "arithmetic":
-        from prm.worlds.arithmetic import make_problems
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads before it loads a model.
 
-        return make_problems(
-            config.num_problems or ARITHMETIC_PROBLEMS,
-            seed=config.seed,
-            split=config.dataset_split,
-            min_operations=config.min_operations,
-            max_operations=config.max_operations,
+    Attributes:
+        recorded: the samples of each problem, where they are not drawn.
+        n: solutions of each problem; of recorded ones, as many as every problem has.
+        verifier_keys: what identifies each verifier, by its name.
+    """
+
+    problems: list[Problem]
+    recorded: list[list[Rollout]] | None
+    n: int
+    verifier_keys: dict[str, str]
+
+
+def read_inputs(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) -> Inputs:
+    """Read problems or recorded samples, and identify the verifiers.
+
+    Raises:
+        ConfigError, DataError, MissingFileError: what cannot be read, or does not fit together.
+    """
+    check_workers(config.num_workers, config.device)
+    keys = _verifier_keys(config, in_memory)
+    if not config.rollouts:
+        return Inputs(_problems(config), None, config.n, keys)
+    problems, recorded = read_recorded(config.rollouts)
+    chosen = slice(config.skip_problems, config.skip_problems + config.num_problems if config.num_problems else None)
+    problems, recorded = _some(problems[chosen], config), recorded[chosen]
+    n = check_recorded(recorded, config.n, panel=config.panel, path=config.rollouts)
+    return Inputs(problems, recorded, n, keys)
+
+
+def _problems(config: EvalConfig) -> list[Problem]:
+    """The problems to evaluate on: from the arithmetic world, a file, or a Hub dataset."""
+    arithmetic = config.dataset_name == "arithmetic"
+    count = config.num_problems or (ARITHMETIC_PROBLEMS if arithmetic else 0)
+    limit = count and config.skip_problems + count
+    if not arithmetic:
+        found = load_problems(
+            config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=limit
         )
-    return load_problems(
-        config.dataset_name, split=config.dataset_split, config=config.dataset_config, limit=config.num_problems
-    )
+        return _some(found[config.skip_problems :], config)
+    from prm.worlds.arithmetic import make_problems
+
+    return make_problems(
+        limit,
+        seed=config.seed,
+        split=config.dataset_split,
+        min_operations=config.min_operations,
+        max_operations=config.max_operations,
+    )[config.skip_problems :]
+
+
+def _some(problems: list[Problem], config: EvalConfig) -> list[Problem]:
+    if problems:
+        return problems
+    what = f"skip_problems={config.skip_problems} leaves no problem"
+    raise DataError(what, path=config.rollouts or config.dataset_name, remedy="Skip fewer")
 
 
 def check_recorded(pools: Sequence[Sequence[Rollout]], n: int, *, panel: bool, path: str) -> int:
@@ -70,48 +120,45 @@ def check_recorded(pools: Sequence[Sequence[Rollout]], n: int, *, panel: bool, p
     return min(n, *sizes)
 
 
-def check_workers(config: EvalConfig) -> None:
-    """Raises:
-    ConfigError: several processes are asked to share an accelerator.
-    """
-    import torch
-
-    if config.num_workers > 1 and (config.device or ("cuda" if torch.cuda.is_available() else "cpu")) != "cpu":
-        raise ConfigError(
-            f"num_workers={config.num_workers} is for models on a CPU; use --num_workers 1, or --device cpu"
-        )
-
-
 def load_generator(config: EvalConfig) -> Generator:
-    """The generator at `model_name_or_path`."""
+    """The generator at `model_name_or_path`. The chat template is tried at once, so that a missing one is said before
+    any work."""
     from prm.generation.hf import BATCH_TOKENS, HFGenerator
 
-    return HFGenerator.from_pretrained(
+    generator = HFGenerator.from_pretrained(
         str(config.model_name_or_path),
         PromptFormat(template=config.prompt_template, chat=config.chat, system=config.system_prompt),
         device=config.device,
         dtype=config.dtype,
         batch_tokens=config.batch_tokens or BATCH_TOKENS,
+        max_batch_rows=config.max_batch_rows or None,
     )
+    generator.prompt_ids("1+1")
+    return generator
 
 
-def load_verifiers(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) -> list[NamedVerifier]:
-    """The verifiers of `prm_path`, then those in memory.
+def _verifier_keys(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) -> dict[str, str]:
+    """What identifies each verifier of `prm_path`, then of those in memory.
 
     Raises:
         ConfigError: two of one name, or a control that is no verifier of this run.
     """
     entries = [split_name(entry) for entry in config.prm_path]
     _check_names([*(name for name, _ in entries), *in_memory], config.controls)
-    found = []
-    for name, path in entries:
-        found.append(_named(name, _load(path, name, config), fingerprint(path), config))
+    keys = {name: fingerprint(path) for name, path in entries}
     for name, verifier in in_memory.items():
         model = getattr(verifier, "model", None)
         # A verifier without weights cannot be recognised later, so its scores are never taken from the store.
-        key = weights_fingerprint(model) if model is not None else uuid4().hex
-        found.append(_named(name, verifier, key, config))
-    return found
+        keys[name] = weights_fingerprint(model) if model is not None else uuid4().hex
+    return keys
+
+
+def load_verifiers(
+    config: EvalConfig, in_memory: Mapping[str, StepVerifier], keys: Mapping[str, str]
+) -> list[NamedVerifier]:
+    """The verifiers of `prm_path`, then those in memory, each with its key."""
+    loaded = {name: _load(path, name, config) for name, path in map(split_name, config.prm_path)}
+    return [_named(name, verifier, keys[name], config) for name, verifier in (loaded | dict(in_memory)).items()]
 
 
 def _check_names(names: Sequence[str], controls: Sequence[str]) -> None:
@@ -120,7 +167,8 @@ def _check_names(names: Sequence[str], controls: Sequence[str]) -> None:
             raise ConfigError(f"two verifiers are called {name!r}; name them apart: --prm_path a=PATH b=PATH")
     for control in controls:
         if control not in names:
-            raise ConfigError(f"the control {control!r} is no verifier of this run; they are {', '.join(names)}")
+            there = f"they are {', '.join(names)}" if names else "it has none, so give prm_path"
+            raise ConfigError(f"the control {control!r} is no verifier of this run; {there}")
 
 
 def split_name(entry: str) -> tuple[str, str]:

@@ -1,5 +1,5 @@
 """What a run leaves behind: `results.jsonl`, `results.json`, `per_problem.jsonl`, `samples.jsonl`, the report, and the
-table in the terminal."""
+table in the terminal. The results of a finished run are read back from these files."""
 
 from __future__ import annotations
 
@@ -8,52 +8,92 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prm import __version__
-from prm.jsonl import write_json, write_jsonl
+from prm.jsonl import read_jsonl, write_json, write_jsonl
+from prm.problems import problem_from_row
 
-from .results import MethodResult
+from .quality import VerifierQuality
+from .results import Best, MethodResult
 from .run import EvalResult, Run
+from .run_settings import RESULTS_FILE, dataset_label, finished_summary
 from .sample_rows import sample_rows
 
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
+
 FORMAT_VERSION = 1
+SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE = "samples.jsonl", "per_problem.jsonl", "results.jsonl"
+REPORT_FILE, PICTURE_FILE = "report.html", "accuracy.svg"
 
 
-def write_outputs(run: Run, result: EvalResult) -> None:
-    """Write every file, each appearing only once it is complete, and print the table."""
+def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> None:
+    """Write the results, each file appearing only once it is complete. `results.json` comes last and declares the run
+    finished; what an earlier run declared goes first."""
+    folder = Path(run.config.output_dir)
+    for name in (RESULTS_FILE, REPORT_FILE, PICTURE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    write_jsonl(folder / SAMPLES_FILE, sample_rows(run))
+    write_jsonl(folder / PROBLEMS_FILE, _per_problem(result))
+    write_jsonl(folder / LINES_FILE, (_line(run.config, result, line) for line in result.methods))
+    write_json(folder / RESULTS_FILE, summary(run.config, result, settings))
+
+
+def show(config: EvalConfig, result: EvalResult) -> None:
+    """Print the table, and write the report where it is wanted and not there."""
     from .search_report import terminal_table, write_report
 
-    folder = Path(run.config.output_dir)
-    write_jsonl(folder / "samples.jsonl", sample_rows(run))
-    write_jsonl(folder / "per_problem.jsonl", _per_problem(result))
-    write_jsonl(folder / "results.jsonl", (_line(run, result, line) for line in result.methods))
-    write_json(folder / "results.json", summary(run, result))
-    print(terminal_table(run, result))
-    if run.config.report:
-        print(f"report: {write_report(run, result, folder / 'report.html')}")
+    print(terminal_table(config, result))
+    path = Path(config.output_dir) / REPORT_FILE
+    if config.report:
+        print(f"report: {path if path.is_file() else write_report(config, result, path, PICTURE_FILE)}")
 
 
-def _line(run: Run, result: EvalResult, line: MethodResult) -> dict[str, Any]:
+def finished_result(folder: Path, settings: dict[str, Any]) -> EvalResult | None:
+    """The results of a finished run with these settings, or `None` where there are none.
+
+    Raises:
+        ConfigError: the folder holds a finished run with other settings.
+    """
+    found = finished_summary(folder, settings)
+    if found is None or not all((folder / name).is_file() for name in (SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE)):
+        return None
+    rows = [row for _, row in read_jsonl(folder / PROBLEMS_FILE)]
+    return EvalResult(
+        problems=[problem_from_row(row) for _, row in read_jsonl(folder / SAMPLES_FILE)],
+        generator=found["generator"],
+        verifiers=found["verifiers"],
+        methods=[MethodResult.from_dict(line, rows) for line in found["methods"]],
+        quality={name: VerifierQuality.from_dict(facts["quality"]) for name, facts in found["verifiers"].items()},
+        best=Best.from_dict(found["best"]) if found["best"] else None,
+        controls=found["controls"],
+        counts=found["counts"],
+        seconds=found["seconds"],
+        notes=found["notes"],
+    )
+
+
+def _line(config: EvalConfig, result: EvalResult, line: MethodResult) -> dict[str, Any]:
     """One line of `results.jsonl`, complete by itself: what was run on what, accuracy, gain and cost per problem."""
     return {
         **line.to_dict(),
         "problems": len(result.problems),
-        "dataset": _dataset(run),
-        "seed": run.config.seed,
+        "dataset": dataset_label(config),
+        "seed": config.seed,
         "generator": result.generator["name"] if result.generator else None,
     }
 
 
-def summary(run: Run, result: EvalResult) -> dict[str, Any]:
+def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) -> dict[str, Any]:
     """`results.json`: the whole run in one document, for model cards and scripts."""
     return {
         "version": FORMAT_VERSION,
-        "dataset": _dataset(run),
+        "dataset": dataset_label(config),
         "num_problems": len(result.problems),
-        "n": max(run.ns),
-        "seed": run.config.seed,
-        "baseline": run.config.baseline,
+        "n": max(result.ns),
+        "seed": config.seed,
+        "baseline": config.baseline,
         "generator": result.generator,
         "verifiers": {
             name: {**facts, "quality": result.quality[name].to_dict()} for name, facts in result.verifiers.items()
@@ -64,20 +104,14 @@ def summary(run: Run, result: EvalResult) -> dict[str, Any]:
         "counts": result.counts,
         "notes": result.notes,
         "seconds": result.seconds,
-        "config": asdict(run.config),
+        "config": asdict(config),
+        "settings": settings,
         "versions": {
             "prm-toolkit": __version__,
             **{name: version(name) for name in ("torch", "transformers")},
             "python": platform.python_version(),
         },
     }
-
-
-def _dataset(run: Run) -> str:
-    if run.config.rollouts:
-        return Path(run.config.rollouts).name
-    name = Path(run.config.dataset_name).name if Path(run.config.dataset_name).exists() else run.config.dataset_name
-    return f"{name}/{run.config.dataset_split}"
 
 
 def _per_problem(result: EvalResult) -> Iterator[dict[str, Any]]:

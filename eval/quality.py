@@ -1,26 +1,49 @@
 """How well a verifier tells right from wrong on the samples of a run, whatever a search makes of it.
 
 AUROC over everything also rewards knowing which problems are hard; AUROC *within a problem* is what choosing among
-its samples needs, and 0.5 is chance. Equal samples count once, for a verifier chooses among distinct solutions.
+its samples needs, and 0.5 is chance. Calibration asks whether a score of 0.8 is right eight times in ten. Equal
+samples count once, for a verifier chooses among distinct solutions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from prm.stats.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability_table
 from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
-from prm.stats.ranking import auroc, aurocs_per_group, first_error_f1, first_error_from_scores
+from prm.stats.ranking import auprc_of_wrong, auroc, aurocs_per_group, first_error_f1, first_error_from_scores
 from prm.verifier import StepScores
 
 from .search.base import Candidates
 
 FirstError = Callable[[str, Sequence[str]], int]
 """The truth about a solution, where a world knows it: problem and steps -> index of the first wrong step, or -1."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores read as the chance to be right.
+
+    Attributes:
+        n: items with a score and a truth.
+        ece: expected calibration error over bins of equal mass.
+        brier: mean squared difference of score and truth.
+        auprc_of_wrong: average precision at finding the wrong items among the lowest scores; `None` without any.
+        wrong: the share of wrong items, which is what a scorer without skill gets.
+        bins: the reliability table.
+    """
+
+    n: int
+    ece: float
+    brier: float
+    auprc_of_wrong: float | None
+    wrong: float
+    bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +56,7 @@ class VerifierQuality:
         solution_auroc, solution_auroc_within: aggregated score against the final answer's verdict.
         step_auroc, step_auroc_within: step scores against the truth of each step; PRMs only.
         first_error: ProcessBench's F1 and its two accuracies and counts, at the verifier's threshold; PRMs only.
+        solution_calibration, step_calibration: the same scores and truths, read as chances.
     """
 
     n_solutions: int
@@ -41,9 +65,23 @@ class VerifierQuality:
     step_auroc: Estimate | None = None
     step_auroc_within: Estimate | None = None
     first_error: dict[str, float | None] | None = None
+    solution_calibration: Calibration | None = None
+    step_calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> VerifierQuality:
+        """Inverse of `to_dict`."""
+        values = dict(found)
+        for name in ("solution_auroc", "solution_auroc_within", "step_auroc", "step_auroc_within"):
+            values[name] = Estimate(**values[name]) if values[name] else None
+        for name in ("solution_calibration", "step_calibration"):
+            if values[name]:
+                bins = tuple(ReliabilityBin(**row) for row in values[name]["bins"])
+                values[name] = Calibration(**{**values[name], "bins": bins})
+        return cls(**values)
 
 
 def verifier_quality(
@@ -86,6 +124,8 @@ def verifier_quality(
         _overall(marks, step_labels, step_groups, seed),
         _within(marks, step_labels, step_groups, seed),
         _first_error(predicted, true),
+        _calibration(scores, labels),
+        _calibration(marks, step_labels),
     )
 
 
@@ -103,6 +143,20 @@ def _within(scores: list[float], labels: list[int], groups: list[int], seed: int
         return None
     found = aurocs_per_group(scores, labels, groups)
     return bootstrap_mean(found, seed=seed) if found.size else None
+
+
+def _calibration(scores: list[float], labels: list[int]) -> Calibration | None:
+    if not scores:
+        return None
+    found = auprc_of_wrong(scores, labels)
+    return Calibration(
+        n=len(scores),
+        ece=expected_calibration_error(scores, labels),
+        brier=brier_score(scores, labels),
+        auprc_of_wrong=None if math.isnan(found.value) else found.value,
+        wrong=found.base_rate,
+        bins=tuple(reliability_table(scores, labels)),
+    )
 
 
 def _first_error(predicted: list[int], true: list[int]) -> dict[str, float | None] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prm.errors import ConfigError
@@ -62,6 +62,22 @@ class MethodResult:
             "cost": self.bill.to_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any], per_problem: Sequence[Mapping[str, float]]) -> MethodResult:
+        """Inverse of `to_dict`, given the rows of `per_problem.jsonl`."""
+        found = cls(
+            method=line["method"],
+            verifier=line["verifier"] or "",
+            kind=line["kind"] or "",
+            control=line["control"],
+            n=line["n"],
+            accuracy=Estimate(**line["accuracy"]),
+            gain=Estimate(**line["gain"]) if line["gain"] else None,
+            bill=Bill.from_dict(line["cost"]),
+            per_problem=(),
+        )
+        return replace(found, per_problem=tuple(row[found.key] for row in per_problem))
+
 
 def method_result(
     results: Sequence[ProblemResult],
@@ -112,6 +128,11 @@ class Best:
     key: str
     gain: Estimate
     held_out_gain: Estimate
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Best:
+        """Inverse of `dataclasses.asdict`."""
+        return cls(found["key"], Estimate(**found["gain"]), Estimate(**found["held_out_gain"]))
 
 
 def best_prm_method(methods: Sequence[MethodResult], baseline: Sequence[float], n: int, seed: int = 0) -> Best | None:

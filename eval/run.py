@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError
 from prm.fingerprint import fingerprint
-from prm.generation.base import Generator, SamplingParams
+from prm.generation.base import Generator
 from prm.problems import Problem
-from prm.rollouts import Rollout
 
 from .arena import EvalArena, NamedVerifier
-from .inputs import check_recorded, check_workers, load_generator, load_verifiers, problems_of
+from .cost import recorded_bill
+from .inputs import Inputs, load_generator, load_verifiers
 from .quality import FirstError, VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
 from .sample_store import SampleStore
-from .sampling import UNFINISHED, read_recorded
-from .search.base import SearchStrategy, StepVerifier
+from .sampling import UNFINISHED
+from .search.base import ProblemResult, SearchStrategy, StepVerifier
 from .search.beam_search import check_widths
 from .search.majority import Majority
 from .search.pass_at_n import PassAtN
@@ -72,28 +72,31 @@ class EvalResult:
     seconds: float
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def ns(self) -> list[int]:
+        """The sample counts that every method on shared samples was measured at."""
+        return sorted(line.n for line in self.methods if line.method == "majority")
+
     def find(self, method: str, n: int, verifier: str = "") -> MethodResult:
         """One line of the results; raises `ConfigError` where there is none."""
         return find(self.methods, method, n, verifier)
 
 
-def prepare(config: EvalConfig, *, verifiers: Mapping[str, StepVerifier], generator: Generator | None = None) -> Run:
-    """Load and check.
+def prepare(
+    config: EvalConfig,
+    inputs: Inputs,
+    *,
+    verifiers: Mapping[str, StepVerifier],
+    generator: Generator | None = None,
+) -> Run:
+    """Load the models, and check that they can do what is asked.
 
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
     """
-    check_workers(config)
-    recorded: list[list[Rollout]] | None = None
-    if config.rollouts:
-        problems, recorded = read_recorded(config.rollouts)
-        if config.num_problems:
-            problems, recorded = problems[: config.num_problems], recorded[: config.num_problems]
-        n = check_recorded(recorded, config.n, panel=config.panel, path=config.rollouts)
-    else:
-        problems, n = problems_of(config), config.n
-    named = load_verifiers(config, verifiers)
-    strategies = _strategies(config, [item.verifier.spec.kind for item in named], has_samples=recorded is not None)
+    problems, recorded, n = inputs.problems, inputs.recorded, inputs.n
+    named = load_verifiers(config, verifiers, inputs.verifier_keys)
+    strategies = _strategies(config, [item.verifier.spec.kind for item in named])
     search_ns = sorted(set(config.search_n or [n])) if any(s.live and s.kinds for s in strategies) else []
     for width in search_ns:
         check_widths(width, config.beam_width)
@@ -118,7 +121,7 @@ def prepare(config: EvalConfig, *, verifiers: Mapping[str, StepVerifier], genera
 
 
 def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Sequence[NamedVerifier]) -> RunSettings:
-    sampling = SamplingParams(config.temperature, config.top_p, config.max_new_tokens)
+    sampling = config.sampling()
     generator_key: dict[str, Any] = {}
     if generator is not None:
         generator_key = {
@@ -142,7 +145,7 @@ def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Se
     )
 
 
-def _strategies(config: EvalConfig, kinds: Sequence[str], *, has_samples: bool) -> list[SearchStrategy]:
+def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy]:
     """The strategies asked for, or all that can run; the baseline and the oracle are added by `evaluate`.
 
     Raises:
@@ -233,13 +236,12 @@ def _without_verifier(run: Run) -> list[MethodResult]:
 
 def _members(run: Run) -> list[MethodResult]:
     """Each system of a panel by itself: its one sample of every problem."""
-    from .cost import Bill
-    from .search.base import ProblemResult
-
     by_source: dict[str, list[ProblemResult]] = {}
     for graded in run.workshop.samples:
         for rollout in graded.rollouts:
-            by_source.setdefault(rollout.source, []).append(ProblemResult(float(rollout.correct), Bill()))
+            by_source.setdefault(rollout.source, []).append(
+                ProblemResult(float(rollout.correct), recorded_bill([rollout]))
+            )
     return [
         method_result(results, method=f"alone: {source}", n=1, seed=run.config.seed)
         for source, results in by_source.items()

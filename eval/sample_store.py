@@ -1,9 +1,9 @@
 """The sample store: what was sampled, graded, scored and searched, kept so that nothing is ever asked for twice.
 
-Every stage of `prm eval` appends to a ledger of its own, `store/<stage>-<key>.jsonl`, one row for each problem; the
+Every stage of `prm eval` appends to a file of its own, `store/<stage>-<key>.jsonl`, one row for each problem; the
 key is a hash of everything that decides the rows' content (weights, prompt, sampling parameters, seed, verifier,
 plan). A killed run goes on at the first missing problem, a finished run asks nobody, and a changed setting starts a
-new ledger beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.workshop`,
+new file beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.workshop`,
 `prm.eval.arena`).
 """
 
@@ -26,10 +26,10 @@ from prm.workers import Work, work_through
 
 Row = dict[str, Any]
 SOLUTIONS_PER_CHUNK = 2048
-"""Solutions between two writes to a ledger: what a killed run can lose at most, for each worker."""
+"""Solutions between two writes to a file: what a killed run can lose at most, for each worker."""
 
 
-class Ledger:
+class RowFile:
     """An append-only file of rows, one for each problem."""
 
     def __init__(self, path: Path):
@@ -71,13 +71,13 @@ class Ledger:
 
 
 class SampleStore:
-    """The ledgers of one output directory; `workers` processes fill them."""
+    """The row files of one output directory; `workers` processes fill them."""
 
     def __init__(self, directory: str | Path, *, workers: int = 1):
         self.directory, self.workers = Path(directory), workers
 
-    def ledger(self, stage: str, settings: Mapping[str, Any]) -> Ledger:
-        return Ledger(self.directory / f"{stage}-{settings_key(settings)}.jsonl")
+    def file(self, stage: str, settings: Mapping[str, Any]) -> RowFile:
+        return RowFile(self.directory / f"{stage}-{settings_key(settings)}.jsonl")
 
     def complete(
         self,
@@ -90,7 +90,7 @@ class SampleStore:
         solutions: int,
         parallel: bool = True,
     ) -> list[Row]:
-        """One row for each problem, in order: read from the stage's ledger, or worked out and written to it.
+        """One row for each problem, in order: read from the stage's file, or worked out and written to it.
 
         Args:
             work: makes the rows of the problems with the given indices, and calls its second argument with the number
@@ -98,8 +98,8 @@ class SampleStore:
             solutions: how many solutions a problem has, for the progress bar and the chunks.
             parallel: whether the work may be done in forked processes.
         """
-        ledger = self.ledger(stage, settings)
-        rows = ledger.read()
+        file = self.file(stage, settings)
+        rows = file.read()
         keys = [problem_key(problem) for problem in problems]
         planned = _chunks(len(problems), solutions)
         missing = [chunk for chunk in ([i for i in plan if keys[i] not in rows] for plan in planned) if chunk]
@@ -108,7 +108,7 @@ class SampleStore:
                 workers = self.workers if parallel else 1
                 for indices, made in work_through(missing, work, workers, advance):
                     made = [{"key": keys[i], **row} for i, row in zip(indices, made, strict=True)]
-                    ledger.append(made)
+                    file.append(made)
                     rows.update((row["key"], row) for row in made)
         return [rows[key] for key in keys]
 

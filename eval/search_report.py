@@ -5,17 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prm.report.formatting import Column
 from prm.report.page import Figure, Section, Table, render_report
 from prm.report.page import write_report as write_page
-from prm.report.plots import IntervalRow, Series, interval_plot, line_plot
+from prm.report.plots import IntervalRow, Series, interval_plot, line_plot, reliability_plot
+from prm.report.series import LineStyle
+from prm.report.svg import NEUTRAL, standalone_svg
 from prm.report.terminal import render_table
 from prm.stats.intervals import Estimate
 
 from .label_section import label_section, read_label_report
+from .quality import Calibration
 from .results import MethodResult
-from .run import EvalResult, Run
+from .run import EvalResult
+
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
 
 HEADERS = (
     Column("method"),
@@ -29,36 +36,48 @@ HEADERS = (
     Column("seconds", "number"),
 )
 CHANCE = 0.5
+CLEAR = "Blue: the interval is clear of {}; grey: it is not."
+LOOKS: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each method
+    "best_of_n": ("solid", 0),
+    "weighted_best_of_n": ("dashed", 1),
+    "beam_search": ("dotted", 2),
+    "dvts": ("dashdot", 3),
+    "majority": ("solid", 4),
+    "pass_at_n": ("dotted", 5),
+    "greedy": ("solid", 6),
+}
 
 
-def terminal_table(run: Run, result: EvalResult) -> str:
+def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     """The lines at n = 1 and at the largest n, with what they mean."""
-    lines = [line for line in result.methods if line.n in (1, max(run.ns)) and not _is_plain_sampling(line)]
-    facts = f"{len(result.problems)} problems, seed {run.config.seed}; intervals 95%, bootstrap over problems; "
-    facts += f"gain over {_title(run.config.baseline)} at the same n, paired; costs are means per problem"
+    lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
+    facts = f"{len(result.problems)} problems, seed {config.seed}; intervals 95%, bootstrap over problems; "
+    facts += f"gain over {_title(config.baseline)} at the same n, paired; costs are means per problem"
     parts = [render_table(HEADERS, [_row(line) for line in lines]), facts]
     if result.best:
-        parts.append(_best_sentence(run, result))
+        parts.append(_best_sentence(config, result))
     return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
 
 
-def write_report(run: Run, result: EvalResult, path: Path) -> Path:
-    """Write `report.html`."""
-    sections = [_accuracy_section(run, result)]
+def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: str) -> Path:
+    """Write `report.html`, and its first picture as a file of the given name beside it."""
+    for figure in _accuracy_figure(result, "", by="n"):
+        path.with_name(picture).write_text(standalone_svg(figure.svg), encoding="utf-8")
+    sections = [_accuracy_section(config, result)]
     if result.controls:
         sections.append(_controls_section(result))
     if result.quality:
         sections.append(_quality_section(result))
-    if run.config.label_report:
-        sections.append(label_section(read_label_report(run.config.label_report)))
+    if config.label_report:
+        sections.append(label_section(read_label_report(config.label_report)))
     sections.append(_cost_section(result))
     page = render_report(
         "What the verifier is worth",
         f"Test-time search on {len(result.problems)} problems",
-        _lead(run, result),
+        _lead(config, result),
         sections,
-        _facts(run, result),
-        footer=f"Run again with the same configuration to get the same numbers: seed {run.config.seed}.",
+        _facts(config, result),
+        footer=f"Run again with the same configuration to get the same numbers: seed {config.seed}.",
     )
     return write_page(path, page)
 
@@ -75,6 +94,15 @@ def _title(method: str) -> str:
 
 def _label(line: MethodResult) -> str:
     return f"{_title(line.method)}, {line.verifier}" if line.verifier else _title(line.method)
+
+
+def _labels(result: EvalResult) -> dict[str, str]:
+    """How a reader knows the lines that the files know by their keys."""
+    return {line.key: _label(line) for line in result.methods}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _row(line: MethodResult) -> list[str | int | float | Estimate | None]:
@@ -94,11 +122,11 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) or not value else value
 
 
-def _best_sentence(run: Run, result: EvalResult) -> str:
+def _best_sentence(config: EvalConfig, result: EvalResult) -> str:
     assert result.best is not None
     gain, held_out = result.best.gain, result.best.held_out_gain
     return (
-        f"best PRM method: {result.best.key}, {_points(gain)} points over {_title(run.config.baseline)}; "
+        f"best PRM method: {_labels(result)[result.best.key]}, {_points(gain)} points over {_title(config.baseline)}; "
         f"with the method chosen on the other half of the problems {_points(held_out)}"
     )
 
@@ -107,12 +135,12 @@ def _points(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
 
 
-def _lead(run: Run, result: EvalResult) -> str:
-    n = max(run.ns)
-    base = result.find(run.config.baseline, n)
+def _lead(config: EvalConfig, result: EvalResult) -> str:
+    n = max(result.ns)
+    base = result.find(config.baseline, n)
     oracle = result.find("pass_at_n", n)
     text = (
-        f"{_title(run.config.baseline).capitalize()} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
+        f"{_capital(_title(config.baseline))} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
         f"problems; a perfect verifier would reach {oracle.accuracy.mean:.1%}."
     )
     if result.best is None:
@@ -121,17 +149,17 @@ def _lead(run: Run, result: EvalResult) -> str:
     verdict = "clear of zero" if gain.clear_of() else "not clear of zero"
     best = next(line for line in result.methods if line.key == result.best.key)
     return (
-        f"{text} {_label(best)} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% interval "
-        f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {verdict}."
+        f"{text} {_capital(_label(best))} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% "
+        f"interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {verdict}."
     )
 
 
-def _facts(run: Run, result: EvalResult) -> dict[str, str | int | float]:
-    facts: dict[str, str | int | float] = {"Problems": len(result.problems), "Seed": run.config.seed}
+def _facts(config: EvalConfig, result: EvalResult) -> dict[str, str | int | float]:
+    facts: dict[str, str | int | float] = {"Problems": len(result.problems), "Seed": config.seed}
     if result.generator:
         facts["Generator"] = f"{result.generator['name']} ({result.generator['revision'][:12]})"
         facts["Generator parameters"] = result.generator["num_parameters"]
-        facts["Sampling"] = f"temperature {run.config.temperature:g}, top_p {run.config.top_p:g}"
+        facts["Sampling"] = f"temperature {config.temperature:g}, top_p {config.top_p:g}"
     for name, verifier in result.verifiers.items():
         facts[f"Verifier {name}"] = (
             f"{verifier['kind'].upper()}, {verifier['num_parameters']:,} parameters, "
@@ -143,31 +171,35 @@ def _facts(run: Run, result: EvalResult) -> dict[str, str | int | float]:
     return facts
 
 
-def _accuracy_section(run: Run, result: EvalResult) -> Section:
-    n = max(run.ns)
-    baseline = _title(run.config.baseline)
+def _accuracy_section(config: EvalConfig, result: EvalResult) -> Section:
+    n = max(result.ns)
+    baseline = _title(config.baseline)
     figures = []
-    if len(run.ns) > 1:
+    looks = "A colour is a verifier, grey is none; line and marker tell the method."
+    if len(result.ns) > 1:
         figures = [
-            *_accuracy_figure(result, "Accuracy against the number of generated solutions.", by="n"),
-            *_accuracy_figure(result, "Accuracy against FLOPs per problem, both models included.", by="flops"),
+            *_accuracy_figure(result, f"Accuracy against the number of generated solutions. {looks}", by="n"),
+            *_accuracy_figure(
+                result, f"Accuracy against FLOPs per problem, both models included. {looks}", by="flops"
+            ),
         ]
     methods = [line for line in result.methods if line.n == n and not line.oracle and not line.control]
     gains = [line for line in methods if line.gain is not None]
     if gains:
         rows = [IntervalRow(_label(g), g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
         title = f"Gain over {baseline} at n = {n}, percentage points"
-        figures.append(Figure(interval_plot(rows, title=title, x_label="points", reference_label=baseline)))
+        plot = interval_plot(rows, title=title, x_label="points", reference_label=baseline)
+        figures.append(Figure(plot, f"Paired by problem, 95% intervals. {CLEAR.format('zero')}"))
     best = [i for i, line in enumerate(result.methods) if result.best and line.key == result.best.key]
     text = (
         "Selectors among samples (majority, best-of-n, weighted best-of-n, pass@n) are averages over all subsets of n "
         "of the samples of each problem; greedy decoding and the tree searches are one run. Unfinished solutions do "
-        "not vote and cannot be chosen. Bands and brackets are 95% intervals, bootstrapped over problems; gains are "
-        "paired by problem at equal n."
+        "not vote and cannot be chosen. Bands, bars and brackets are 95% intervals, bootstrapped over problems; gains "
+        "are paired by problem at equal n."
     )
     if result.best:
-        text += f"\n\nB{_best_sentence(run, result)[1:]}."
-    if run.config.panel:
+        text += f"\n\n{_capital(_best_sentence(config, result))}."
+    if config.panel:
         text = (
             "The samples of a problem come from different systems, one each: the vote and the oracle are those of the "
             "whole panel, and no estimate over subsets is given. Intervals are bootstrapped over problems."
@@ -194,9 +226,10 @@ def _accuracy_figure(result: EvalResult, caption: str, *, by: str) -> list[Figur
 
 
 def _accuracy_series(result: EvalResult, *, by: str) -> tuple[list[Series], list[tuple[float, str]]]:
-    """All methods in one picture; one colour for a verifier's methods would hide the methods, so each has its own."""
+    """All methods in one picture: each verifier has a colour, each method a line style and a marker."""
     series, chance = [], []
-    for index, lines in enumerate(_curves([line for line in result.methods if _in_picture(line)])):
+    colours = {name: index for index, name in enumerate(result.verifiers)}
+    for lines in _curves([line for line in result.methods if _in_picture(line)]):
         first = lines[0]
         if first.method == "greedy" and by == "n":
             chance.append((first.accuracy.mean, "greedy"))
@@ -204,9 +237,10 @@ def _accuracy_series(result: EvalResult, *, by: str) -> tuple[list[Series], list
         xs = [float(line.n) if by == "n" else line.bill.flops for line in lines]
         if not min(xs) > 0:  # free of cost, or of unknown cost (nan)
             continue
-        style = "dotted" if first.oracle else "solid"
+        style, mark = LOOKS[first.method]
+        color = colours.get(first.verifier, NEUTRAL)
         estimates = [line.accuracy for line in lines]
-        series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=index))  # type: ignore[arg-type]
+        series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=color, mark=mark))
     return series, chance
 
 
@@ -224,18 +258,22 @@ def _curves(methods: Sequence[MethodResult]) -> list[list[MethodResult]]:
 
 
 def _controls_section(result: EvalResult) -> Section:
+    labels = _labels(result)
     rows = [
-        IntervalRow(f"{row['method']} − {row['control']}", *(row["difference"][k] for k in ("mean", "low", "high")))
+        IntervalRow(
+            f"{labels[row['method']]} − {labels[row['control']].rpartition(', ')[2]}",
+            *(row["difference"][k] for k in ("mean", "low", "high")),
+        )
         for row in result.controls
     ]
     plot = interval_plot(rows, title="Trained verifier minus control, percentage points", x_label="points")
     table = Table(
         ["method", "control", Column("difference", "points")],
-        [[row["method"], row["control"], Estimate(**row["difference"])] for row in result.controls],
+        [[labels[row["method"]], labels[row["control"]], Estimate(**row["difference"])] for row in result.controls],
         "The same search with the verifier and with the control, paired by problem.",
         "controls.csv",
     )
-    return Section("Against the controls", figures=[Figure(plot)], tables=[table])
+    return Section("Against the controls", figures=[Figure(plot, CLEAR.format("zero"))], tables=[table])
 
 
 def _quality_section(result: EvalResult) -> Section:
@@ -260,7 +298,8 @@ def _quality_section(result: EvalResult) -> Section:
             reference_label="chance",
             scale="number",
         )
-        figures = [Figure(plot, "The line at 0.5 is a verifier without skill.")]
+        figures = [Figure(plot, f"The line at 0.5 is a verifier without skill. {CLEAR.format('0.5')}")]
+    figures += _reliability(result)
     headers: Sequence[str | Column] = [
         "verifier",
         Column("distinct solutions", "integer"),
@@ -273,10 +312,42 @@ def _quality_section(result: EvalResult) -> Section:
     text = (
         "Choosing among the samples of one problem needs skill within that problem. The AUROC over everything also "
         "rewards knowing which problems are hard, which selects nothing. Equal solutions count once. Steps are judged "
-        "where the truth about each step is known; the first-error F1 is ProcessBench's."
+        "where the truth about each step is known; the first-error F1 is ProcessBench's.\n\nCalibration reads a score "
+        "as the chance to be right. ECE and Brier score are 0 at best; the AUPRC of finding what is wrong is worth "
+        "what it has over the share of wrong items."
     )
     caption = "Scores against the truth, intervals over problems."
-    return Section("Verifier quality", text, figures, [Table(headers, table, caption, "quality.csv")])
+    tables = [Table(headers, table, caption, "quality.csv"), _calibration_table(result)]
+    return Section("Verifier quality", text, figures, tables)
+
+
+def _calibrations(result: EvalResult) -> list[tuple[str, str, Calibration]]:
+    """Verifier, what was scored, and how well: first solutions, then steps."""
+    return [
+        (name, unit, found)
+        for name, quality in result.quality.items()
+        for unit, found in (("solutions", quality.solution_calibration), ("steps", quality.step_calibration))
+        if found
+    ]
+
+
+def _reliability(result: EvalResult) -> list[Figure]:
+    """One small picture for each verifier that is no control: of its steps, or of its solutions."""
+    found = {name: (unit, item) for name, unit, item in _calibrations(result) if not result.verifiers[name]["control"]}
+    return [
+        Figure(reliability_plot(item.bins, title=f"Reliability, {name}", unit=unit), narrow=True)
+        for name, (unit, item) in found.items()
+    ]
+
+
+def _calibration_table(result: EvalResult) -> Table:
+    headers: list[str | Column] = ["verifier", "scored", Column("items", "integer"), "ECE", "Brier score"]
+    headers += ["AUPRC of wrong", Column("share wrong", "number")]
+    rows = [
+        [name, unit, found.n, found.ece, found.brier, found.auprc_of_wrong, found.wrong]
+        for name, unit, found in _calibrations(result)
+    ]
+    return Table(headers, rows, "Scores as chances to be right; equal solutions count once.", "calibration.csv")
 
 
 def _cost_section(result: EvalResult) -> Section:
@@ -311,6 +382,6 @@ def _cost_section(result: EvalResult) -> Section:
         "FLOPs are 2 per parameter and token (arXiv 2408.03314): generated and prefilled tokens through the "
         "generator, verifier tokens through the verifier; cached tokens cost nothing. n of M samples cost n/M of all "
         "of them; the verifier reads equal samples of a problem once. Seconds are wall time of the batched run, "
-        "divided by the number of problems. Recorded samples cost what their file says; a dash is a cost it does not say."
+        "divided by the number of problems. Recorded samples cost what their file says; a dash: it does not say."
     )
     return Section("The bill", text, tables=[Table(headers, rows, "Means per problem.", "cost.csv")])

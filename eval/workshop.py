@@ -7,7 +7,7 @@ Each is made when first asked for, once, and kept in the store. Scores and searc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,7 +81,7 @@ class Workshop:
     @cached_property
     def greedy(self) -> list[GradedRollouts]:
         """One solution of every problem at temperature 0."""
-        sampling = SamplingParams(temperature=0.0, max_new_tokens=self.settings.sampling.max_new_tokens)
+        sampling = replace(self.settings.sampling, temperature=0.0, top_p=1.0)
         return self._draw("greedy", 1, sampling, {**self.settings.generator_key, **sampling.to_dict()})
 
     def _draw(self, stage: str, n: int, sampling: SamplingParams, key: dict[str, Any]) -> list[GradedRollouts]:

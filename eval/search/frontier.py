@@ -74,8 +74,8 @@ class Frontier:
     """Runs a `TreePlan` on many problems.
 
     Args:
-        sampling: temperature, nucleus, and the token limit of a whole solution; its `stop` is replaced by the
-            verifier's step separator.
+        sampling: temperature, nucleus, the token limit of a whole solution, and the texts that end one; the
+            verifier's step separator ends a step.
         aggregation: folds step scores into the score that ranks branches and is used in the final vote.
         base_seed: separates whole runs.
     """
@@ -140,7 +140,8 @@ class Frontier:
             seed = request_seed(tree.search.problem.problem, parent.text, index, self.base_seed)
             requests.append(GenerationRequest(parent.token_ids, seed))
         limit = max(self._tokens_left(parent) for _, parent in jobs)
-        sampling = replace(self.sampling, max_new_tokens=limit, stop=() if to_the_end else (self.separator,))
+        stop = self.sampling.stop if to_the_end else (self.separator, *self.sampling.stop)
+        sampling = replace(self.sampling, max_new_tokens=limit, stop=stop)
         completions = self.generator.generate(requests, sampling)
         children = []
         for (tree, parent), completion in zip(jobs, completions, strict=True):
@@ -150,13 +151,15 @@ class Frontier:
 
     def _extend(self, parent: Branch, completion: Completion) -> Branch:
         """The branch after one completion. One that went past its own limit, for all requests of a call share the
-        longest, is truncated as a plain sample would have been."""
+        longest, is truncated as a plain sample would have been. One that holds a stop text is finished there."""
         overrun = len(completion.token_ids) > self._tokens_left(parent)
+        text, stopped = _until_stop(parent.text + completion.text, self.sampling.stop)
+        reason = StopReason.EOS if stopped else completion.stop_reason
         return Branch(
             token_ids=parent.token_ids + completion.token_ids,
-            text=parent.text + completion.text,
+            text=text,
             n_generated=parent.n_generated + len(completion.token_ids),
-            stop_reason=StopReason.LENGTH if overrun else completion.stop_reason,
+            stop_reason=StopReason.LENGTH if overrun else reason,
         )
 
     def _settle(self, trees: Iterable[_Tree], jobs: Sequence[tuple[_Tree, Branch]], children: Sequence[Branch]) -> int:
@@ -222,6 +225,13 @@ class Frontier:
                 "check the generator's prompt template, or use a verifier trained on this generator's step format",
                 stacklevel=2,
             )
+
+
+def _until_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text up to its first stop text, that one included, and whether there is one. Steps are drawn one by one, so
+    that a stop text with a step separator in it comes in several pieces."""
+    ends = [text.index(one) + len(one) for one in stop if one in text]
+    return (text[: min(ends)], True) if ends else (text, False)
 
 
 def _assigned(tree: _Tree) -> list[Branch]:

@@ -1,4 +1,4 @@
-"""Whether a score of .8 is right eight times in ten: reliability table, calibration error, Brier score and its split.
+"""Whether a score of .8 is right eight times in ten: reliability table, calibration error, Brier score.
 
 Observations may be hard (0 or 1) or shares in [0, 1], such as the soft values of Monte Carlo labels.
 """
@@ -25,25 +25,6 @@ class ReliabilityBin:
     predicted: float
     observed: float
     count: int
-
-
-@dataclass(frozen=True)
-class BrierSplit:
-    """Murphy's split of the Brier score: brier = reliability - resolution + uncertainty + within_bins.
-
-    Attributes:
-        brier: mean squared difference of score and observation.
-        reliability: what miscalibration costs; 0 is best.
-        resolution: what telling items apart earns; higher is better.
-        uncertainty: the score of always saying the base rate.
-        within_bins: what the binning hides; 0 where all scores of a bin are equal (Stephenson et al., 2008).
-    """
-
-    brier: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within_bins: float
 
 
 def reliability_table(probabilities: ArrayLike, observations: ArrayLike, *, bins: int = 10) -> list[ReliabilityBin]:
@@ -78,18 +59,10 @@ def expected_calibration_error(probabilities: ArrayLike, observations: ArrayLike
     return sum(row.count * abs(row.predicted - row.observed) for row in table) / total
 
 
-def brier_split(probabilities: ArrayLike, observations: ArrayLike, *, bins: int = 10) -> BrierSplit:
-    """The Brier score and Murphy's split over the bins of `reliability_table` (Murphy, 1973)."""
+def brier_score(probabilities: ArrayLike, observations: ArrayLike) -> float:
+    """The mean squared difference of score and observation (Brier, 1950)."""
     p, y = _pairs(probabilities, observations)
-    table = reliability_table(p, y, bins=bins)
-    weights = np.array([row.count for row in table]) / len(p)
-    predicted = np.array([row.predicted for row in table])
-    observed = np.array([row.observed for row in table])
-    brier = float(np.mean((p - y) ** 2))
-    reliability = float(weights @ (predicted - observed) ** 2)
-    resolution = float(weights @ (observed - y.mean()) ** 2)
-    uncertainty = float(np.var(y))
-    return BrierSplit(brier, reliability, resolution, uncertainty, brier - (reliability - resolution + uncertainty))
+    return float(np.mean((p - y) ** 2))
 
 
 def _equal_mass_ranges(ordered: FloatArray, bins: int) -> list[tuple[int, int]]:

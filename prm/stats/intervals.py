@@ -147,28 +147,6 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
     return Estimate(p, low, high, n)
 
 
-def required_problems(
-    delta: float, variance_of_differences: float, *, power: float = 0.8, confidence: float = 0.95
-) -> int:
-    """How many problems a paired comparison needs to find a gain (Miller, arXiv 2411.00640).
-
-    n = (z_{a/2} + z_b)^2 (omega^2 + s_A^2/K_A + s_B^2/K_B) / delta^2, where the bracket is the variance of the
-    per-problem differences, sampling noise included, as a pilot run measures it.
-
-    Args:
-        delta: the smallest gain worth finding, as a fraction.
-        variance_of_differences: of a_i - b_i over problems.
-        power: the chance to find a gain of that size.
-
-    Raises:
-        ConfigError: a delta of 0, a negative variance, or a power outside (0, 1).
-    """
-    if not delta or variance_of_differences < 0 or not 0 < power < 1:
-        raise ConfigError("delta must not be 0, the variance not negative, and power between 0 and 1")
-    z = _z_two_sided(confidence) + NormalDist().inv_cdf(power)
-    return max(1, math.ceil(z * z * variance_of_differences / delta**2))
-
-
 def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, resamples: int, seed: int) -> Estimate:
     sums, sizes = _cluster_sums(x, clusters)
     means = np.concatenate([sums[i].sum(axis=1) / sizes[i].sum(axis=1) for i in _draws(len(sums), resamples, seed)])

@@ -18,7 +18,6 @@ from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason, write_rollouts
 from prm.scoring_spec import ScoringSpec
 
-
 NO_COST = Cost()
 
 
@@ -115,6 +114,11 @@ def test_verifier_quality_is_measured_within_problems_and_against_the_truth(fini
     assert blind.solution_auroc.mean == blind.step_auroc_within.mean == 0.5
     assert blind.first_error["f1"] == 0.0
     assert orm.step_auroc is None and orm.first_error is None
+    assert perfect.step_calibration.ece == perfect.step_calibration.brier == 0.0
+    assert perfect.step_calibration.auprc_of_wrong == 1.0
+    assert blind.solution_calibration.brier == 0.25
+    assert blind.solution_calibration.auprc_of_wrong == pytest.approx(blind.solution_calibration.wrong)
+    assert orm.step_calibration is None and orm.solution_calibration.ece == 0.0
 
 
 def test_the_samples_have_the_columns_of_search_and_learn(finished: SimpleNamespace) -> None:
@@ -144,10 +148,17 @@ def test_the_report_is_one_file_with_all_methods(finished: SimpleNamespace) -> N
     ):
         assert text in page
     assert page.count("<svg") >= 5
+    assert "/perfect@" not in page and "/blind@" not in page  # lines have names there, not keys
+    assert "Best PRM method: " in page and "the interval is clear of zero" in page
+    assert page.count("Reliability, ") >= 2 and "Reliability, blind" not in page
+    alone = (finished.folder / "accuracy.svg").read_text()
+    assert alone.startswith("<?xml") and "weighted best-of-n, orm" in alone
     assert "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_finished_run_asks_neither_generator_nor_verifier(tiny_models: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
+    tiny_models: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = {"num_problems": 4, "n": 4, "beam_width": 2, "num_iterations": 3, "max_new_tokens": 12, "report": False}
     chosen = EvalConfig(
         output_dir=str(tmp_path),
@@ -158,12 +169,55 @@ def test_a_finished_run_asks_neither_generator_nor_verifier(tiny_models: SimpleN
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a random model writes no separator and no answer
         first = run_eval(chosen)
-        before = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
-        second = run_eval(chosen)
-    after = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
-    assert before == after
-    assert first.methods == second.methods
-    assert {name.rsplit("-", 1)[0] for name in before} >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
+        before, table = contents(tmp_path), capsys.readouterr().out
+        second = run_eval(replace(chosen, num_workers=2, batch_tokens=999))
+        assert contents(tmp_path) == before
+        assert capsys.readouterr().out == f"already finished: {tmp_path}\n{table}"
+        assert replace(second, verifiers=first.verifiers) == first  # tuples come back as lists
+        run_eval(replace(chosen, report=True))
+        new = {path.name for path in contents(tmp_path).keys() - before.keys()}
+        assert new == {"report.html", "accuracy.svg"}
+        with pytest.raises(ConfigError, match=r"finished run with n=4, and this one has 2; .*--overwrite true"):
+            run_eval(replace(chosen, n=2))
+        assert set(contents(tmp_path).items()) >= set(before.items())
+        run_eval(replace(chosen, n=2, overwrite=True))
+    after = contents(tmp_path)
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed == {"results.json", "results.jsonl", "samples.jsonl", "per_problem.jsonl"}  # the store only grew
+    stages = {path.name.rsplit("-", 1)[0] for path in before}
+    assert stages >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_runs_do_not_share_an_output_directory(world: SimpleNamespace, tmp_path: Path) -> None:
+    class Nosy(world.Generator):  # type: ignore[name-defined]
+        def generate(self, *arguments: Any, **options: Any) -> Any:
+            with pytest.raises(ConfigError, match="another process is writing here"):
+                run_eval(config(tmp_path), generator=self)
+            return super().generate(*arguments, **options)
+
+    generator = Nosy(world.careless)
+    run_eval(config(tmp_path, n=2, num_problems=2), generator=generator)
+    assert generator.calls
+
+
+@pytest.mark.filterwarnings("ignore:no sample has an answer")
+def test_problems_can_be_skipped_and_solutions_stopped(world: SimpleNamespace, tmp_path: Path) -> None:
+    class Short(world.Generator):  # type: ignore[name-defined]
+        def generate(self, requests: Any, sampling: Any, progress: Any = None) -> Any:
+            assert sampling.stop == ("A:",)
+            return super().generate(requests, sampling, progress)
+
+    generator = Short(world.careless)
+    options = {"approach": ["greedy"], "n": 2, "stop": ["A:"]}
+    run_eval(config(tmp_path / "all", num_problems=5, **options), generator=generator)
+    run_eval(config(tmp_path / "some", num_problems=2, skip_problems=3, **options), generator=generator)
+    everything, some = (lines(tmp_path / name / "samples.jsonl") for name in ("all", "some"))
+    assert some == everything[3:]
+    assert all(text.endswith("A:") for row in some for text in row["completions"])
 
 
 def panel_of(tmp_path: Path, sources: tuple[str, ...] = ("a", "b", "c", "d"), cost: Cost = NO_COST) -> Path:
@@ -243,6 +297,10 @@ def test_recorded_samples_cost_what_their_file_says(
         ({"panel": True}, "panel is for recorded samples"),
         ({"baseline": "greedy"}, "baseline must be"),
         ({"n": 0}, "at least 1"),
+        ({"skip_problems": -1}, "must not be negative"),
+        ({"stop": [""]}, "a stop text is empty"),
+        ({"temperature": 0.0}, "gives the same sample n=8 times"),
+        ({"top_p": 0.0}, "out of range"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_when_it_is_made(
@@ -259,8 +317,9 @@ def test_a_config_that_cannot_work_is_refused_when_it_is_made(
         ({"approach": ["beam_serch"]}, "did you mean 'beam_search'"),
         ({"approach": ["best_of_n"], "no_verifier": True}, "needs a verifier; give prm_path"),
         ({"approach": ["dvts"], "orm_only": True}, "which an ORM cannot"),
-        ({"controls": ["nobody"]}, "the control 'nobody' is no verifier"),
-        ({"prm_path": ["prm=missing"]}, "missing: no scoring spec"),
+        ({"controls": ["nobody"]}, "the control 'nobody' is no verifier of this run; they are v"),
+        ({"controls": ["nobody"], "no_verifier": True}, "it has none, so give prm_path"),
+        ({"prm_path": ["prm=missing"]}, "missing: no such verifier directory"),
         ({"dataset_name": "missing.jsonl"}, "missing.jsonl: no such file"),
         ({"dataset_split": "validation"}, "split must be train or test"),
     ],
@@ -274,6 +333,22 @@ def test_what_cannot_work_is_refused_before_anything_is_sampled(
     generator = world.Generator(world.careless)
     with pytest.raises((ConfigError, DataError), match=message):
         run_eval(config(tmp_path, **options), verifiers=verifiers, generator=generator)
+    assert not generator.calls
+
+
+def test_what_the_generator_lacks_is_said_before_anything_is_sampled(
+    tiny_models: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has no chat template"):
+        run_eval(config(tmp_path, model_name_or_path=tiny_models.generator, chat=True))
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_output_directory_that_cannot_be_one_is_refused(world: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    generator = world.Generator(world.careless)
+    with pytest.raises(ConfigError, match="no directory that files can be written to"):
+        run_eval(config(tmp_path / "file"), generator=generator)
     assert not generator.calls
 
 

@@ -25,7 +25,7 @@ def dvts(n: int, beam_width: int = 4, iterations: int = 40) -> TreePlan:
 
 
 def search(plan: TreePlan, generator: Any, verifier: Any, problems: Sequence[Any], **options: Any) -> list[TreeSearch]:
-    sampling = SamplingParams(max_new_tokens=options.pop("max_new_tokens", 200))
+    sampling = SamplingParams(max_new_tokens=options.pop("max_new_tokens", 200), stop=options.pop("stop", ()))
     frontier = Frontier(
         plan, generator, verifier, sampling=sampling, aggregation=options.pop("aggregation", "last"), **options
     )
@@ -221,3 +221,16 @@ def test_it_warns_where_the_generator_never_writes_the_separator(world: SimpleNa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search(beam(4), world.Generator(world.careless), world.Verifier(world.truth), world.problems(2))
+
+
+@pytest.mark.parametrize("stop", ["A:", "\n\nA:"])
+def test_a_stop_text_ends_a_solution_also_where_it_holds_a_separator(world: SimpleNamespace, stop: str) -> None:
+    def solve(problem: str, text: str, rng: random.Random) -> str:
+        return "2+3=5\n\nA: 5\nA: 6"[len(text) :]
+
+    verifier = world.Verifier(lambda p, steps: [0.5] * len(steps))
+    (found,) = search(beam(8), world.Generator(solve), verifier, [world.problem()], stop=(stop,))
+    assert len(found.finished) == 8
+    assert {branch.text.split("A:")[0] for branch in found.finished} == {"2+3=5\n\n"}
+    assert {branch.text.count("A:") for branch in found.finished} == {1}
+    assert not {branch.text for branch in found.finished if branch.text.endswith("6")}

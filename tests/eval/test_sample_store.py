@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_asks_nobody(world: SimpleNamesp
 def test_a_half_written_line_is_asked_for_again(world: SimpleNamespace, tmp_path: Path) -> None:
     problems, store = world.problems(4), SampleStore(tmp_path)
     rows = complete(store, problems, Work())
-    path = store.ledger("stage", {}).path
+    path = store.file("stage", {}).path
     path.write_bytes(path.read_bytes()[:-5])
     again = Work()
     assert complete(store, problems, again) == rows
@@ -77,7 +77,7 @@ def test_other_settings_and_corrected_problems_are_asked_for_anew(world: SimpleN
 def test_a_damaged_line_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
     problems, store = world.problems(2), SampleStore(tmp_path)
     complete(store, problems, Work())
-    path = store.ledger("stage", {}).path
+    path = store.file("stage", {}).path
     path.write_text("nonsense\n" + path.read_text())
     with pytest.raises(DataError, match="line 1: not a row of the sample store"):
         complete(store, problems, Work())

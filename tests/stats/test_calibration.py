@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prm.errors import ConfigError, DataError
-from prm.stats.calibration import brier_split, expected_calibration_error, reliability_table
+from prm.stats.calibration import brier_score, expected_calibration_error, reliability_table
 
 
 def test_bins_hold_equal_mass() -> None:
@@ -51,25 +51,9 @@ def test_ece_of_calibrated_scores_is_small_and_of_overconfident_ones_large() -> 
     assert expected_calibration_error((truth > 0.5).astype(float), labels) == pytest.approx(0.25, abs=0.02)
 
 
-def test_the_split_adds_up_and_needs_no_remainder_when_bins_are_pure() -> None:
+def test_the_brier_score_is_the_mean_squared_difference() -> None:
     scores, labels = [0.2] * 5 + [0.8] * 5, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
-    split = brier_split(scores, labels)
-    assert split.brier == pytest.approx((4 * 0.04 + 0.64 + 5 * 0.04) / 10)
-    assert split.reliability == pytest.approx(0.5 * 0.04)
-    assert split.resolution == pytest.approx(0.5 * 0.16 + 0.5 * 0.16)
-    assert split.uncertainty == pytest.approx(0.6 * 0.4)
-    assert split.within_bins == pytest.approx(0.0, abs=1e-12)
-
-
-def test_the_split_adds_up_with_soft_observations_too() -> None:
-    rng = np.random.default_rng(3)
-    p, y = rng.random(500), rng.random(500)
-    split = brier_split(p, y)
-    total = split.reliability - split.resolution + split.uncertainty + split.within_bins
-    assert total == pytest.approx(split.brier)
-    assert split.brier == pytest.approx(float(np.mean((p - y) ** 2)))
-    # Within narrow bins little is hidden.
-    assert abs(split.within_bins) < 0.01
+    assert brier_score(scores, labels) == pytest.approx((4 * 0.04 + 0.64 + 5 * 0.04) / 10)
 
 
 def test_bad_values_are_refused() -> None:

@@ -13,7 +13,6 @@ from prm.stats.intervals import (
     bootstrap_mean,
     bootstrap_statistic,
     paired_difference,
-    required_problems,
     wilson,
 )
 from prm.stats.ranking import auroc
@@ -88,13 +87,6 @@ def test_wilson_matches_the_published_example() -> None:
     assert (nothing.low, round(nothing.high, 4)) == (0.0, 0.1611)
 
 
-def test_required_problems_follow_the_power_formula() -> None:
-    # (1.959964 + 0.841621)^2 = 7.848879; Miller (2411.00640), section 5: delta .03 and variance 1/9 need 969.
-    assert required_problems(0.03, 1 / 9) == 969
-    assert required_problems(0.05, 0.25) == math.ceil(7.848879 * 0.25 / 0.0025)
-    assert required_problems(-0.05, 0.25) == required_problems(0.05, 0.25)
-
-
 def test_bootstrap_of_any_statistic_agrees_with_that_of_the_mean() -> None:
     values = np.random.default_rng(5).random(80)
     names = np.repeat(np.arange(20), 4)
@@ -132,8 +124,6 @@ def test_bad_values_are_refused() -> None:
         wilson(3, 2)
     with pytest.raises(ConfigError, match="confidence must be between 0 and 1"):
         bootstrap_mean([1.0, 2.0], confidence=95)
-    with pytest.raises(ConfigError, match="delta must not be 0"):
-        required_problems(0.0, 0.1)
 
 
 def test_clear_of_looks_at_both_sides() -> None:

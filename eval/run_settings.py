@@ -1,0 +1,85 @@
+"""What makes one run of `prm eval` different from another, and whether a finished run lies in a directory.
+
+The settings that decide the results are written into `results.json`. The same command then finds its own results and
+does nothing, and another one is refused instead of mixing its results with them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import ConfigError
+from prm.fingerprint import fingerprint
+from prm.generation.base import Generator
+from prm.generation.checkpoint import model_name, model_revision
+from prm.jsonl import dumps
+
+from .inputs import Inputs
+from .sample_store import problem_key, settings_key
+
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
+
+RESULTS_FILE = "results.json"
+
+# Options that say where and how fast, and those that `run_settings` replaces by what they name.
+NO_SETTINGS = {
+    *("output_dir", "device", "num_workers", "batch_tokens", "max_batch_rows", "overwrite", "report"),
+    *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report"),
+}
+
+
+def run_settings(config: EvalConfig, inputs: Inputs, generator: Generator | None = None) -> dict[str, Any]:
+    """The settings that decide a run's results, as JSON values; files and models by their content.
+
+    Args:
+        generator: one in memory, if it is not the one at `config.model_name_or_path`.
+
+    Raises:
+        MissingFileError, ModelError: there is no such generator.
+    """
+    path = config.model_name_or_path
+    named = [model_name(path), model_revision(path)] if path and generator is None else None
+    settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
+    settings |= {
+        "dataset": dataset_label(config),
+        "problems": settings_key({"keys": [problem_key(problem) for problem in inputs.problems]}),
+        "rollouts": fingerprint(config.rollouts) if config.rollouts else None,
+        "generator": [generator.name, generator.revision] if generator else named,
+        "verifiers": inputs.verifier_keys,
+        "label_report": fingerprint(config.label_report) if config.label_report else None,
+    }
+    plain: dict[str, Any] = json.loads(dumps(settings))
+    return plain
+
+
+def dataset_label(config: EvalConfig) -> str:
+    """A file's own name, wherever it lies, or the name of a dataset; with the split, where there is one."""
+    if config.rollouts:
+        return Path(config.rollouts).name
+    name = Path(config.dataset_name).name if Path(config.dataset_name).exists() else config.dataset_name
+    return f"{name}/{config.dataset_split}"
+
+
+def finished_summary(directory: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The `results.json` of a finished run with these settings, or `None` where no run was finished.
+
+    Raises:
+        ConfigError: a finished run with other settings; the first that differs is named.
+    """
+    try:
+        summary: dict[str, Any] = json.loads((directory / RESULTS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    there = summary.get("settings", {})
+    for name in settings | there:
+        if there.get(name) != settings.get(name):
+            before = f"{name}={there[name]!r}" if name in there else f"{name} unknown"
+            raise ConfigError(
+                f"{directory} holds a finished run with {before}, and this one has {settings.get(name)!r}; give "
+                "another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
+            )
+    return summary
