@@ -9,6 +9,8 @@ are made is the labeler's business (`data_gen.monte_carlo`), the report is `data
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +22,20 @@ from prm.grading import MathGrader
 from prm.ledger import Ledger
 from prm.progress import progress_bar
 from prm.rollouts import Rollout, read_rollouts
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, prepare_output
 
 from .label_report import label_report, label_table
 from .monte_carlo import MonteCarloLabeler, sampled_prefixes
 from .options import SamplingOptions
-from .stage import StageOutput, config_settings, content_hash
+from .stage import StageOutput, StageSummary, config_settings, content_hash, run_stage
 
 LABELERS = ("monte_carlo",)
-LEDGER_FILE = "label_ledger.jsonl"
 
 
 @dataclass(kw_only=True)
 class LabelConfig(SamplingOptions):
     """Options of `prm label`."""
 
-    output_dir: str = field(metadata={"help": "Directory of labels.jsonl"})
     rollouts_path: str = field(metadata={"help": "The rollouts.jsonl to label"})
     labeler: str = field(default="monte_carlo", metadata={"help": "monte_carlo: complete every prefix n times"})
     n: int = field(default=8, metadata={"help": "Completions of each prefix"})
@@ -51,52 +51,58 @@ class LabelConfig(SamplingOptions):
             raise ConfigError(f"temperature 0 gives the same completion n={self.n} times; raise temperature")
 
 
-@dataclass(frozen=True)
-class LabelSummary:
-    """Where the labels are, and the report on them. `repeated` says that there was nothing to do."""
-
-    path: Path
-    report: dict[str, Any]
-    repeated: bool = False
-
-
-def run_label(config: LabelConfig) -> LabelSummary:
+def run_label(config: LabelConfig) -> StageSummary:
     """Run the stage; a finished one with the same settings is left as it is.
 
     Raises:
         PrmError: bad input, see the messages.
     """
     config.check()
-    record = RunRecord(seed=config.seed)
+    directory, record = prepare_output(config.output_dir), RunRecord(seed=config.seed)
     rollouts = _rollouts(config)
     settings = {
         **config_settings(config),
         "rollouts_path": Path(config.rollouts_path).name,
-        "rollouts_hash": content_hash(rollout.to_dict() for rollout in rollouts),
+        "rollouts_hash": _rollouts_hash(rollouts),
         "model_name_or_path": model_name(config.model_name_or_path),
         "model_revision": model_revision(config.model_name_or_path),
     }
-    output = StageOutput(Path(config.output_dir), "labels.jsonl", "label_report.json", settings)
-    with Ledger(output.directory / LEDGER_FILE) as ledger, MathGrader() as grader:
-        if report := output.finished_report():
-            return LabelSummary(output.data_path, report, repeated=True)
-        generator = config.load_generator()
-        with progress_bar("label", config.n * len(sampled_prefixes(rollouts)), "completion") as advance:
-            labeler = MonteCarloLabeler(
-                generator,
-                grader,
-                config.sampling(),
-                n=config.n,
-                seed=config.seed,
-                ledger=ledger,
-                progress=advance,
-                workers=config.num_workers,
-            )
-            labelled = labeler.label(rollouts)
-        report = label_report(labelled, labeler.results, grader.version)
-        run_facts = {"generation_seconds": round(ledger.seconds, 3)}
-        report = output.write((row.to_dict() for row in labelled), report, record, run_facts)
-    return LabelSummary(output.data_path, report)
+    output = StageOutput(
+        directory, "label", settings, config.overwrite, lambda report: _grown(config, rollouts, report)
+    )
+    return run_stage(output, record, lambda ledger, grader: _label(config, rollouts, ledger, grader))
+
+
+def _label(
+    config: LabelConfig, rollouts: Sequence[Rollout], ledger: Ledger, grader: MathGrader
+) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
+    generator = config.load_generator()
+    with progress_bar("label", config.n * len(sampled_prefixes(rollouts)), "completion") as advance:
+        labeler = MonteCarloLabeler(
+            generator,
+            grader,
+            config.sampling(),
+            n=config.n,
+            seed=config.seed,
+            ledger=ledger,
+            progress=advance,
+            workers=config.num_workers,
+        )
+        labelled = labeler.label(rollouts)
+    return (row.to_dict() for row in labelled), label_report(labelled, labeler.results, grader.version)
+
+
+def _rollouts_hash(rollouts: Iterable[Rollout]) -> str:
+    return content_hash(rollout.to_dict() for rollout in rollouts)
+
+
+def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str, Any]) -> set[str]:
+    """The settings whose change adds to an earlier run: more completions, and rollouts behind those it labelled."""
+    before, count = report["settings"], report["rollouts"]
+    grown = {"n"} if config.n >= before.get("n", math.inf) else set()
+    if _rollouts_hash(rollouts[:count]) == before.get("rollouts_hash"):
+        grown |= {"num_rollouts", "rollouts_hash"}
+    return grown
 
 
 def _rollouts(config: LabelConfig) -> list[Rollout]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SamplingOptions:
-    """A generator, how it is prompted and how it is sampled."""
+    """A generator, how it is prompted and how it is sampled, and where the stage writes."""
+
+    output_dir: str = field(metadata={"help": "Directory of everything the stage writes"})
 
     model_name_or_path: str = field(default="", metadata={"help": "The generator: a directory or a model on the Hub"})
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy"})
@@ -27,6 +29,9 @@ class SamplingOptions:
     chat: bool = field(default=False, metadata={"help": "Put the prompt into the tokenizer's chat template"})
     system_prompt: str = field(default="", metadata={"help": "System turn of the chat; empty for none"})
     seed: int = field(default=0, metadata={"help": "Another seed draws other samples"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace a finished run with other settings in output_dir"}
+    )
     batch_tokens: int = field(default=131_072, metadata={"help": "Tokens the cache of one batch may hold"})
     max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
     num_workers: int = field(

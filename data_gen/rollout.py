@@ -10,7 +10,8 @@ Sampling is `prm.generation`'s, splitting `prm.splitting`'s, grading `prm.gradin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +21,18 @@ from prm.errors import ConfigError, DataError
 from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
 from prm.generation.checkpoint import model_name, model_revision
 from prm.generation.recorded import RecordedSample, read_recorded
-from prm.grading import Grader, MathGrader
-from prm.ledger import Ledger, generate_once, locked_output
+from prm.grading import Grader
+from prm.ledger import Ledger, generate_once
 from prm.problems import Problem, load_problems
 from prm.progress import progress_bar
 from prm.rollouts import Rollout
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, prepare_output
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
 from .grading import SampledText, grade_texts
 from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
-from .stage import StageOutput, config_settings, content_hash, file_hash
+from .stage import StageOutput, StageSummary, config_settings, content_hash, file_hash, run_stage
 
 if TYPE_CHECKING:
     from prm.generation.hf import HFGenerator
@@ -39,14 +40,12 @@ if TYPE_CHECKING:
 ARITHMETIC = "arithmetic"
 BACKENDS = ("transformers", "recorded")
 RECORDED_SETTINGS = ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
-LEDGER_FILE = "rollout_ledger.jsonl"
 
 
 @dataclass(kw_only=True)
 class RolloutConfig(SamplingOptions):
     """Options of `prm rollout`."""
 
-    output_dir: str = field(metadata={"help": "Directory of rollouts.jsonl"})
     dataset_name: str = field(
         metadata={"help": "Problems: a .jsonl, .json, .parquet or .csv file, a dataset on the Hub, or 'arithmetic'"}
     )
@@ -88,26 +87,18 @@ class RolloutConfig(SamplingOptions):
             raise ConfigError("the arithmetic world has no end of problems: set num_problems")
 
 
-@dataclass(frozen=True)
-class RolloutSummary:
-    """Where the rollouts are, and the report on them. `repeated` says that there was nothing to do."""
-
-    path: Path
-    report: dict[str, Any]
-    repeated: bool = False
-
-
-def run_rollout(config: RolloutConfig) -> RolloutSummary:
+def run_rollout(config: RolloutConfig) -> StageSummary:
     """Run the stage; a finished one with the same settings is left as it is.
 
     Raises:
         PrmError: bad input, see the messages.
     """
     config.check()
+    prepare_output(config.output_dir)
     return _import_recorded(config) if config.backend == "recorded" else _sample(config)
 
 
-def _sample(config: RolloutConfig) -> RolloutSummary:
+def _sample(config: RolloutConfig) -> StageSummary:
     record = RunRecord(seed=config.seed)
     problems = _problems(config)
     settings = {
@@ -115,52 +106,64 @@ def _sample(config: RolloutConfig) -> RolloutSummary:
         "dataset_name": dataset_label(config.dataset_name),
         "model_name_or_path": model_name(config.model_name_or_path),
         "model_revision": model_revision(config.model_name_or_path),
-        "problems_hash": content_hash(problem.to_dict() for problem in problems),
+        "problems_hash": _problems_hash(problems),
     }
-    output = _output(config, settings)
-    with Ledger(output.directory / LEDGER_FILE) as ledger, MathGrader() as grader:
-        if report := output.finished_report():
-            return RolloutSummary(output.data_path, report, repeated=True)
+
+    def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
         generator = config.load_generator()
         rollouts = grade_rollouts(_sample_rollouts(config, problems, generator, ledger), grader)
         report = rollout_report(rollouts, grader.version, _facts(generator), config.max_new_tokens)
-        run_facts = {"generation_seconds": round(ledger.seconds, 3)}
-        report = output.write((rollout.to_dict() for rollout in rollouts), report, record, run_facts)
-    return RolloutSummary(output.data_path, report)
+        return (rollout.to_dict() for rollout in rollouts), report
+
+    return run_stage(_output(config, settings, problems), record, make)
 
 
-def _import_recorded(config: RolloutConfig) -> RolloutSummary:
+def _import_recorded(config: RolloutConfig) -> StageSummary:
     record = RunRecord()
     samples = read_recorded(config.dataset_name, config.splitter, keys=config.recorded_keys, limit=config.limit)
-    skipped = set(list(dict.fromkeys(sample.rollout.problem.unique_id for sample in samples))[: config.skip_problems])
-    samples = [sample for sample in samples if sample.rollout.problem.unique_id not in skipped]
-    if not samples:
+    problems = list(dict.fromkeys(sample.rollout.problem for sample in samples))[config.skip_problems :]
+    if not problems:
         raise _nothing_left(config)
+    kept = {problem.unique_id for problem in problems}
+    samples = [sample for sample in samples if sample.rollout.problem.unique_id in kept]
     settings = {
-        **{
-            key: getattr(config, key)
-            for key in ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
-        },
+        **{key: getattr(config, key) for key in RECORDED_SETTINGS},
         "dataset_name": dataset_label(config.dataset_name),
         "dataset_hash": file_hash(config.dataset_name),
+        "problems_hash": _problems_hash(problems),
     }
-    output = _output(config, settings)
-    with locked_output(output.directory / LEDGER_FILE), MathGrader() as grader:
-        if report := output.finished_report():
-            return RolloutSummary(output.data_path, report, repeated=True)
+
+    def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
         rollouts = grade_rollouts([sample.rollout for sample in samples], grader)
-        report = rollout_report(rollouts, grader.version, verdicts=_verdicts(samples))
-        report = output.write((rollout.to_dict() for rollout in rollouts), report, record, {})
-    return RolloutSummary(output.data_path, report)
+        return (rollout.to_dict() for rollout in rollouts), rollout_report(
+            rollouts, grader.version, verdicts=_verdicts(samples)
+        )
+
+    return run_stage(_output(config, settings, problems), record, make)
+
+
+def _output(config: RolloutConfig, settings: dict[str, Any], problems: Sequence[Problem]) -> StageOutput:
+    return StageOutput(
+        Path(config.output_dir), "rollout", settings, config.overwrite, lambda report: _grown(config, problems, report)
+    )
+
+
+def _problems_hash(problems: Iterable[Problem]) -> str:
+    return content_hash(problem.to_dict() for problem in problems)
+
+
+def _grown(config: RolloutConfig, problems: Sequence[Problem], report: Mapping[str, Any]) -> set[str]:
+    """The settings whose change adds to an earlier run: more samples, and problems behind those it has."""
+    before, count = report["settings"], report["problems"]
+    grown = {"n"} if config.n >= before.get("n", math.inf) else set()
+    if _problems_hash(problems[:count]) == before.get("problems_hash"):
+        grown |= {"num_problems", "problems_hash"}
+    return grown
 
 
 def dataset_label(dataset_name: str) -> str:
     """A file's own name, wherever it lies, or the name of a dataset; the content is identified by its hash."""
     return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name
-
-
-def _output(config: RolloutConfig, settings: dict[str, Any]) -> StageOutput:
-    return StageOutput(Path(config.output_dir), "rollouts.jsonl", "rollout_report.json", settings)
 
 
 def _problems(config: RolloutConfig) -> list[Problem]:

@@ -1,7 +1,8 @@
 """What a stage's output directory knows about itself: the settings that made it, and whether it is finished.
 
 The report beside a data file holds the settings and the data file's hash. The same settings and an untouched data file
-mean that there is nothing to do; other settings are named, one by one, before the stage runs again.
+mean that there is nothing to do. A run with other settings is refused, unless it adds to what is there (more problems,
+more samples) or `overwrite` is set.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from prm.errors import ConfigError
+from prm.grading import MathGrader
 from prm.jsonl import dumps, write_json, write_jsonl
+from prm.ledger import Ledger
 from prm.run_record import RunRecord
 
 logger = logging.getLogger(__name__)
 
 # Options that say where and how fast, not what.
-NO_SETTINGS = frozenset({"output_dir", "device", "batch_tokens", "max_batch_rows", "num_workers"})
+NO_SETTINGS = frozenset({"output_dir", "overwrite", "device", "batch_tokens", "max_batch_rows", "num_workers"})
 
 
 def config_settings(config: Any) -> dict[str, Any]:
@@ -42,60 +46,116 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
+def _nothing_grown(report: Mapping[str, Any]) -> set[str]:
+    return set()
+
+
 @dataclasses.dataclass(frozen=True)
 class StageOutput:
     """The files of one stage.
 
     Attributes:
         directory: the stage's `output_dir`.
-        data_name: its data file, such as `rollouts.jsonl`.
-        report_name: its report, such as `rollout_report.json`.
+        stage: its name, which its files have: `rollout` writes `rollouts.jsonl` and `rollout_report.json`.
         settings: everything that decides what comes out, model revision and input hash included.
+        overwrite: whether a finished run with other settings may be replaced.
+        grown: given the report of an earlier run, the settings whose change keeps all that run has and adds to it.
     """
 
     directory: Path
-    data_name: str
-    report_name: str
+    stage: str
     settings: dict[str, Any]
+    overwrite: bool = False
+    grown: Callable[[Mapping[str, Any]], set[str]] = _nothing_grown
 
     @property
     def data_path(self) -> Path:
-        return self.directory / self.data_name
+        return self.directory / f"{self.stage}s.jsonl"
 
     @property
     def report_path(self) -> Path:
-        return self.directory / self.report_name
+        return self.directory / f"{self.stage}_report.json"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.directory / f"{self.stage}_ledger.jsonl"
 
     def finished_report(self) -> dict[str, Any] | None:
-        """The report of a finished run with the same settings, or `None`. Settings that changed are logged."""
-        if not self.report_path.is_file() or not self.data_path.is_file():
+        """The report of a finished run with the same settings, or `None` where there is something to do.
+
+        Raises:
+            ConfigError: a finished run with other settings that may not be replaced.
+        """
+        report = self._report_there()
+        if report is None:
             return None
-        try:
-            report: dict[str, Any] = json.loads(self.report_path.read_text(encoding="utf-8"))
-            before, data_hash = report["settings"], report["data_hash"]
-        except (ValueError, KeyError, TypeError):
-            return None
-        after = json.loads(dumps(self.settings))
-        changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        before, after = report["settings"], json.loads(dumps(self.settings))
+        names = sorted(before.keys() | after.keys(), key=lambda name: (name.endswith("_hash"), name))
+        changed = [name for name in names if before.get(name) != after.get(name)]
         if changed:
-            differences = ", ".join(f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in changed)
-            logger.warning(
-                "%s: made with other settings (%s); it is made anew, samples that still fit are reused",
-                self.data_path,
-                differences,
-            )
-        elif data_hash != file_hash(self.data_path):
+            self._check_replaceable(report, [name for name in changed if name not in self.grown(report)])
+            differences = ", ".join(f"{name}: {before.get(name)!r} -> {after.get(name)!r}" for name in changed)
+            logger.warning("%s: made anew with other settings (%s)", self.data_path, differences)
+        elif report["data_hash"] != file_hash(self.data_path):
             logger.warning("%s: changed since it was written; it is made anew from the ledger", self.data_path)
         else:
             return report
         return None
+
+    def _report_there(self) -> dict[str, Any] | None:
+        if not self.report_path.is_file() or not self.data_path.is_file():
+            return None
+        try:
+            report: dict[str, Any] = json.loads(self.report_path.read_text(encoding="utf-8"))
+            return report if isinstance(report["settings"], dict) and report["data_hash"] else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _check_replaceable(self, report: Mapping[str, Any], changed: list[str]) -> None:
+        if not changed or self.overwrite:
+            return
+        before, name = report["settings"], changed[0]
+        there = f"{name}={before[name]!r}" if name in before else f"{name} unknown"
+        raise ConfigError(
+            f"{self.directory} holds a finished run with {there}, and this one has {self.settings.get(name)!r}; give "
+            "another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
+        )
 
     def write(
         self, rows: Iterable[dict[str, Any]], report: dict[str, Any], record: RunRecord, run_facts: dict[str, Any]
     ) -> dict[str, Any]:
         """Write the data file, then the run record, and last the report that declares the stage finished."""
         write_jsonl(self.data_path, rows)
-        record.write(self.directory, run_facts, name=self.report_name.replace("report", "run"))
+        record.write(self.directory, run_facts, name=f"{self.stage}_run.json")
         report = {**report, "settings": self.settings, "data_hash": file_hash(self.data_path)}
         write_json(self.report_path, report)
         return report
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSummary:
+    """Where a stage's data is, and the report on it. `repeated` says that there was nothing to do."""
+
+    path: Path
+    report: dict[str, Any]
+    repeated: bool = False
+
+
+Make = Callable[[Ledger, MathGrader], tuple[Iterable[dict[str, Any]], dict[str, Any]]]
+
+
+def run_stage(output: StageOutput, record: RunRecord, make: Make) -> StageSummary:
+    """Run a stage, alone in its directory; a finished one with the same settings is left as it is.
+
+    Args:
+        make: samples what is not in the ledger, and returns the rows and the report on them.
+
+    Raises:
+        ConfigError: another process writes there, or a finished run with other settings lies there.
+    """
+    with Ledger(output.ledger_path) as ledger, MathGrader() as grader:
+        if report := output.finished_report():
+            return StageSummary(output.data_path, report, repeated=True)
+        rows, report = make(ledger, grader)
+        report = output.write(rows, report, record, {"generation_seconds": round(ledger.seconds, 3)})
+    return StageSummary(output.data_path, report)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prm.data_gen.label import LabelConfig, LabelSummary, run_label
+from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.stage import StageSummary
 
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.generation.hf import HFGenerator
@@ -39,7 +40,7 @@ def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def run(options: dict[str, Any], **changes: Any) -> LabelSummary:
+def run(options: dict[str, Any], **changes: Any) -> StageSummary:
     return run_label(LabelConfig(**(options | changes)))
 
 
@@ -60,6 +61,24 @@ def test_labels_and_report(options: dict[str, Any], monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(HFGenerator, "from_pretrained", lambda *a, **k: pytest.fail("the model was loaded"))
     assert run(options).repeated
+
+
+def test_a_finished_run_is_added_to_or_replaced_where_asked(options: dict[str, Any]) -> None:
+    first = run(options, num_rollouts=1).path.read_text().splitlines()
+    rows = run(options).path.read_text().splitlines()  # one rollout more
+    assert (len(first), len(rows), rows[0]) == (1, 2, first[0])
+    assert run(options, n=4).report["completions"] == 12
+    for name, changes in {"n": {"n": 3}, "num_rollouts": {"n": 4, "num_rollouts": 1}, "top_p": {"top_p": 0.5}}.items():
+        with pytest.raises(ConfigError, match=rf"finished run with {name}=.* --overwrite true"):
+            run(options | {"n": 4}, **changes)
+    assert not run(options, top_p=0.5, overwrite=True).repeated
+    assert run(options, top_p=0.5).repeated
+
+
+def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ConfigError, match="no directory that files can be written to"):
+        run(options, output_dir=str(tmp_path / "file"), rollouts_path="absent.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prm.data_gen.rollout import RolloutConfig, RolloutSummary, main, run_rollout
+from prm.data_gen.rollout import RolloutConfig, main, run_rollout
 from prm.data_gen.rollout_report import rollout_table
+from prm.data_gen.stage import StageSummary
 
 from prm.errors import ConfigError, DataError, MissingFileError, ModelError, PrmError
 from prm.generation.hf import HFGenerator
@@ -37,7 +38,7 @@ def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def run(options: dict[str, Any], **changes: Any) -> RolloutSummary:
+def run(options: dict[str, Any], **changes: Any) -> StageSummary:
     return run_rollout(RolloutConfig(**(options | changes)))
 
 
@@ -78,7 +79,7 @@ def test_a_finished_run_loads_nothing_and_writes_nothing(
     assert {path: path.stat().st_mtime_ns for path in first.path.parent.iterdir()} == before
 
 
-def test_a_changed_setting_is_named_and_reuses_what_fits(
+def test_more_problems_and_samples_are_added_to_a_finished_run(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = list(read_rollouts(run(options).path))
@@ -88,14 +89,37 @@ def test_a_changed_setting_is_named_and_reuses_what_fits(
         HFGenerator, "generate", lambda self, requests, *a: asked.append(len(requests)) or generate(self, requests, *a)
     )
     with caplog.at_level(logging.WARNING):
-        more = list(read_rollouts(run(options, n=5).path))
-    assert "n: 3 -> 5" in caplog.text
-    assert sum(asked) == 12
-    assert [r for r in more if r.sample_index < 3] == first
-    asked.clear()
-    run(options, temperature=0.5)
-    assert sum(asked) == 18
-    assert "temperature: 1.0 -> 0.5" in caplog.text
+        more = list(read_rollouts(run(options, n=5, num_problems=8).path))
+    assert "n: 3 -> 5, num_problems: 6 -> 8" in caplog.text
+    assert sum(asked) == 8 * 5 - 6 * 3
+    problems = {rollout.problem for rollout in first}
+    assert [r for r in more if r.sample_index < 3 and r.problem in problems] == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 0.5}, "with temperature=1.0, and this one has 0.5"),
+        ({"n": 2}, "with n=3, and this one has 2"),
+        ({"num_problems": 5}, "with num_problems=6, and this one has 5"),
+        ({"skip_problems": 1}, "with skip_problems=0, and this one has 1"),
+        ({"n": 4, "splitter": "line"}, "with splitter='separator:\\n', and this one has 'line'"),
+    ],
+)
+def test_a_finished_run_with_other_settings_is_replaced_only_where_asked(
+    options: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    path = run(options).path
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(ConfigError, match="out holds a finished run with ") as caught:
+        run(options, **changes)
+    assert message in str(caught.value)
+    assert "give another --output_dir, or --overwrite true" in str(caught.value)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    summary = run(options, **changes, overwrite=True)
+    assert not summary.repeated
+    assert summary.report["rollouts"] == len(list(read_rollouts(path)))
+    assert run(options, **changes).repeated
 
 
 def test_a_file_changed_by_hand_is_made_anew_from_the_ledger(
@@ -161,6 +185,8 @@ def test_accuracy_is_shown_once_and_with_an_interval_over_problems(tmp_path: Pat
     assert "pass@1: 0.333\n" in one + "\n"
     assert "completions:" not in one
     record.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match="holds a finished run with dataset_hash="):
+        run(recorded)
     report = run(recorded, output_dir=str(tmp_path / "two")).report
     assert "pass@1: 0.667 [0.333, 1.000]" in rollout_table(report)
     record.write_text("".join(json.dumps({**row, "solutions": row["completions"]}) + "\n" for row in rows))
@@ -181,7 +207,9 @@ def test_a_file_is_split_by_skipping_problems(tmp_path: Path, options: dict[str,
 
     first, rest = texts("first", num_problems=2), texts("rest", skip_problems=2)
     assert first == ["How many 0?", "How many 1?"]
-    assert first + rest == texts("all")
+    assert first + rest == texts("all") == texts("first")  # more problems of the same file
+    with pytest.raises(ConfigError, match="num_problems=0, and this one has 2"):
+        texts("first", num_problems=2)
     assert texts("middle", skip_problems=1, num_problems=2) == ["How many 1?", "How many 2?"]
     with pytest.raises(DataError, match="skip_problems=5 leaves no problem"):
         texts("none", skip_problems=5)
@@ -254,6 +282,17 @@ def test_bad_problem_files_are_named_with_their_line(
     path.write_text(text)
     with pytest.raises(DataError, match=f"problems.jsonl(, |: ){message}"):
         run(options, dataset_name=str(path))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_directory_that_is_none_is_refused_first(
+    options: dict[str, Any], tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    for changes in ({}, {"backend": "recorded", "dataset_name": "absent.jsonl"}):
+        with pytest.raises(ConfigError, match="no directory that files can be written to"):
+            run(options, output_dir=str(tmp_path / place), **changes)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_nothing_produced_is_lost_by_a_later_mistake(options: dict[str, Any], tmp_path: Path) -> None:
