@@ -15,7 +15,7 @@ from prm.errors import DataError, FormatError
 from prm.objectives import IGNORED
 from prm.progress import progress_bar
 from prm.step_format import MemoTokenizer, StepFormat
-from prm.training_rows import Kind, StepRow
+from prm.training_rows import Kind, RejectedRow, StepRow
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +81,7 @@ def encode_rows(
     kind: Kind,
     max_length: int,
     label: str | None = None,
+    rejected: list[RejectedRow] | None = None,
 ) -> EncodedDataset:
     """Encode rows once, exactly as the verifier will.
 
@@ -88,9 +89,11 @@ def encode_rows(
 
     Args:
         label: name of a progress bar; `None` shows none.
+        rejected: takes the rows that cannot be encoded; `None` refuses them.
 
     Raises:
-        DataError: rows that cannot be encoded or that keep no label, with the file and line of the first.
+        DataError: rows that cannot be encoded or that keep no label, with the file and line of the first; or, where
+            such rows are rejected, no other row.
     """
     groups: dict[str, int] = {}
     encoded: list[EncodedRow] = []
@@ -105,12 +108,14 @@ def encode_rows(
             except FormatError as error:
                 refused.append((row, str(error)))
             advance(1)
-    if refused:
+    if refused and (rejected is None or not encoded):
         raise _refusal(refused)
+    if rejected is not None:
+        rejected += [_rejected(row, why) for row, why in refused]
     targets = [target for row in encoded for target in row.targets if target >= 0]
     counts = EncodingCounts(
         rows=len(encoded),
-        groups=len(groups),
+        groups=len({row.group for row in encoded}),
         tokens=sum(len(row.input_ids) for row in encoded),
         labels=len(targets),
         mean_target=sum(targets) / len(targets) if targets else 0.0,
@@ -152,7 +157,14 @@ def _encode(
 def _refusal(refused: Sequence[tuple[StepRow, str]]) -> DataError:
     row, why = refused[0]
     more = f" (and {len(refused) - 1} more rows like it)" if len(refused) > 1 else ""
-    return DataError(why + more, path=row.path or "training rows", line=row.line)
+    return DataError(
+        why + more, path=row.path or "training rows", line=row.line, remedy="bad_rows: drop trains without such rows"
+    )
+
+
+def _rejected(row: StepRow, why: str) -> RejectedRow:
+    kept = {"prompt": row.prompt, "completions": list(row.completions), "labels": list(row.labels)}
+    return RejectedRow(row.path or "training rows", row.line, why, kept)
 
 
 class _no_bar:

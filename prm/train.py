@@ -9,8 +9,8 @@ again, and a finished one does nothing.
 
 What a run leaves in `output_dir`: the model or adapter with its tokenizer and `scoring_spec.json`, and
 `train_metrics.json` with the counts, settings and results that a model card needs (`train_run.json` has what differs
-between two runs with the same results). Rows are read by
-`prm.training_rows`, the loop is `prm.trainer`'s.
+between two runs with the same results); with `bad_rows: drop`, the rows that were no good in `rejected.jsonl`. Rows
+are read by `prm.training_rows`, the loop is `prm.trainer`'s.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
 from prm.heads import build_model, load_tokenizer
-from prm.jsonl import write_json
+from prm.jsonl import write_json, write_jsonl
 from prm.progress import progress_bar
+from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
 from prm.run_record import RunRecord, prepare_output
 from prm.train_launch import launch, split_launch_arguments
 from prm.train_report import summary, training_metrics
 from prm.train_run import (
     METRICS_FILE,
     check_directory,
+    checkpoint_to_resume,
     claim_directory,
     finished_metrics,
-    last_checkpoint,
     run_settings,
 )
 from prm.trainer import VerifierTrainer
-from prm.training_rows import LoadedRows, StepRow, drop_after_first_error, load_rows, shuffle_labels, split_by_group
+from prm.training_rows import LoadedRows, RejectedRow, StepRow, load_rows
 from prm.verifier_config import VerifierConfig
 
 MERGED = "merged"
+REJECTED_FILE = "rejected.jsonl"
 RUN_FILE = "train_run.json"
 
 
@@ -112,15 +114,20 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     """
     record = RunRecord(seed=config.seed)
     directory = _check(config, model_config)
-    loaded, train_rows, eval_rows = _load(script, config)
+    checkpoint = checkpoint_to_resume(config.resume_from_checkpoint, directory)
+    rejected: list[RejectedRow] = []
+    loaded, train_rows, eval_rows = _load(script, config, rejected)
     settings = run_settings(config, model_config, _data_settings(script, loaded, eval_rows))
     check_directory(directory, settings)
     if (metrics := finished_metrics(directory)) is not None:
+        _merge_if_asked(script, config, model_config, metrics)
         return TrainResult(directory, metrics, already_finished=True)
     trainer = _build_trainer(config, model_config, train_rows, eval_rows)
+    loaded.dropped.update(row.kind_of_reason for row in trainer.rejected)
     if config.should_save:
         claim_directory(directory, settings)
-    checkpoint = config.resume_from_checkpoint or last_checkpoint(directory)
+        if rejected or trainer.rejected:
+            write_jsonl(directory / REJECTED_FILE, (row.to_dict() for row in [*rejected, *trainer.rejected]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     evaluation = trainer.final_evaluation()
     trainer.save_model()
@@ -128,14 +135,23 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     trainer.accelerator.wait_for_everyone()
     metrics = training_metrics(script, config, loaded, trainer, evaluation, settings)
     if config.should_save:
-        if script.merge_adapter and model_config.use_peft:
-            write_merged(directory, config, model_config)
-            write_json(directory / MERGED / METRICS_FILE, metrics)
+        _merge_if_asked(script, config, model_config, metrics)
         facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}
         record.write(directory, facts, name=RUN_FILE)
         write_json(directory / METRICS_FILE, metrics)  # last: its presence says that the run is finished
     trainer.accelerator.wait_for_everyone()
     return TrainResult(directory, metrics)
+
+
+def _merge_if_asked(
+    script: TrainScriptArguments, config: VerifierConfig, model_config: VerifierModelConfig, metrics: dict[str, Any]
+) -> None:
+    """Write the merged checkpoint, unless that of these very results is there."""
+    directory = Path(str(config.output_dir))
+    wanted = script.merge_adapter and model_config.use_peft and config.should_save
+    if wanted and finished_metrics(directory / MERGED) != metrics:
+        write_merged(directory, config, model_config)
+        write_json(directory / MERGED / METRICS_FILE, metrics)
 
 
 def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
@@ -149,11 +165,14 @@ def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
 
 
 def _load(
-    script: TrainScriptArguments, config: VerifierConfig
+    script: TrainScriptArguments, config: VerifierConfig, rejected: list[RejectedRow]
 ) -> tuple[LoadedRows, Sequence[StepRow], Sequence[StepRow]]:
+    """All rows of the training data, those to train on, and those to evaluate on; bad ones go into `rejected`, where
+    they are to be dropped."""
     if script.eval_dataset_name and script.eval_fraction:
         raise ConfigError("give eval_dataset_name or eval_fraction, not both")
     view: dict[str, Any] = {"kind": config.kind, "label_view": config.label_view, "config": script.dataset_config}
+    view["rejected"] = rejected if config.bad_rows == "drop" else None
     loaded = load_rows(script.dataset_name, split=script.dataset_train_split, **view)
     train_rows: Sequence[StepRow]
     eval_rows: Sequence[StepRow]
@@ -174,7 +193,6 @@ def _data_settings(script: TrainScriptArguments, loaded: LoadedRows, eval_rows: 
         "eval_fraction": script.eval_fraction,
         "shuffle_labels": script.shuffle_labels,
         "after_first_error": script.after_first_error,
-        "merge_adapter": script.merge_adapter,
     }
 
 

@@ -12,20 +12,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prm.errors import ConfigError
+from prm.errors import ConfigError, MissingFileError
 from prm.generation.checkpoint import model_name, model_revision
 from prm.jsonl import write_json
 
 SETTINGS_FILE = "train_settings.json"
 METRICS_FILE = "train_metrics.json"
 
-# The training arguments that decide the result; all others (logging, saving, devices) may change between two starts.
+# The training arguments that decide the result; all others (logging, saving, devices) may change between two starts,
+# but for those of `CHOICE_OF_BEST`, which decide it where the best checkpoint is taken.
 DECISIVE = """
     kind label_view prompt_template chat system_prompt step_separator aggregation threshold max_length head_init_tokens
     learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1
     adam_beta2 adam_epsilon max_grad_norm num_train_epochs max_steps seed data_seed train_sampling_strategy bf16 fp16
-    neftune_noise_alpha
+    bf16_full_eval fp16_full_eval neftune_noise_alpha dataloader_drop_last optim_target_modules use_liger_kernel
+    liger_kernel_config auto_find_batch_size ignore_data_skip load_best_model_at_end
 """.split()  # noqa: SIM905
+
+CHOICE_OF_BEST = (
+    *("metric_for_best_model", "greater_is_better", "eval_strategy", "eval_steps", "eval_delay"),
+    *("save_strategy", "save_steps"),
+)
 
 
 def run_settings(config: Any, model_config: Any, data: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +46,8 @@ def run_settings(config: Any, model_config: Any, data: dict[str, Any]) -> dict[s
     Raises:
         MissingFileError, ModelError: there is no such base model.
     """
-    settings = {name: getattr(config, name) for name in DECISIVE}
+    names = [*DECISIVE, *(CHOICE_OF_BEST if config.load_best_model_at_end else ())]
+    settings = {name: getattr(config, name) for name in names}
     settings["global_batch"] = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     settings |= dataclasses.asdict(model_config)
     settings["model_name_or_path"] = model_name(model_config.model_name_or_path)
@@ -79,6 +87,25 @@ def finished_metrics(directory: Path) -> dict[str, Any] | None:
         return None
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return metrics
+
+
+def checkpoint_to_resume(asked: str | None, directory: Path) -> Path | None:
+    """The checkpoint to go on from: the last one, unless another is asked for (or none, by `false`).
+
+    Raises:
+        MissingFileError: no checkpoint is where one is asked for.
+    """
+    if asked is None or asked.lower() == "true":
+        return last_checkpoint(directory)
+    if asked.lower() == "false":
+        return None
+    if not (Path(asked) / "trainer_state.json").is_file():
+        raise MissingFileError(
+            "no checkpoint in it",
+            path=asked,
+            remedy="Give resume_from_checkpoint a checkpoint-* directory, or leave it out to go on from the last one",
+        )
+    return Path(asked)
 
 
 def last_checkpoint(directory: Path) -> Path | None:

@@ -38,7 +38,7 @@ from prm.heads import (
 from prm.objectives import count_units, solution_margins, step_margins, summed_loss
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import encode_plain
-from prm.training_rows import StepRow, rows_from_columns
+from prm.training_rows import RejectedRow, StepRow, rows_from_columns
 from prm.verifier_config import VerifierConfig
 from prm.worlds.models import expand_embedded
 
@@ -60,6 +60,9 @@ class VerifierTrainer(Trainer):
         peft_config: a LoRA configuration; its task type and its handling of the head follow `args.kind`.
         base_model: what to name as the base in the scoring spec; the checkpoint's name if not given.
         other arguments: as of `transformers.Trainer`.
+
+    Attributes:
+        rejected: the rows that were dropped as bad ones, where `args.bad_rows` says so.
 
     Raises:
         DataError, FormatError, ModelError, ConfigError: see their messages.
@@ -98,7 +101,8 @@ class VerifierTrainer(Trainer):
                 model.enable_input_require_grads()  # else nothing before the first adapter needs a gradient
         self.step_format, self.base_model, self.label_source = args.step_format, base_model or name, ""
         self._tokenizer, self._config = processing_class, args
-        train_rows = _as_rows(train_dataset, args, "train_dataset")
+        self.rejected: list[RejectedRow] = []
+        train_rows = self._rows(train_dataset, "train_dataset")
         if train_rows:
             self.label_source = "+".join(sorted({row.source for row in train_rows if row.source}))
         super().__init__(
@@ -134,7 +138,24 @@ class VerifierTrainer(Trainer):
             kind=args.kind,
             max_length=args.max_length,
             label="encode" if shown else None,
+            rejected=self._bin,
         )
+
+    @property
+    def _bin(self) -> list[RejectedRow] | None:
+        """Where bad rows go, or `None` where they are refused."""
+        return self.rejected if self._config.bad_rows == "drop" else None
+
+    def _rows(self, dataset: Any, name: str) -> list[StepRow]:
+        if dataset is None:
+            return []
+        rows = list(dataset)
+        if not rows:
+            raise ConfigError(f"{name} is empty; give at least one row")
+        if isinstance(rows[0], StepRow):
+            return rows
+        args = self._config
+        return rows_from_columns(rows, kind=args.kind, label_view=args.label_view, name=name, rejected=self._bin)
 
     def scoring_spec(self) -> ScoringSpec:
         """What `prm.verifier` needs to read this model's scores."""
@@ -221,7 +242,7 @@ class VerifierTrainer(Trainer):
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """As transformers', and takes rows that are not encoded yet; predictions keep the order of the rows."""
         if not isinstance(test_dataset, EncodedDataset):
-            test_dataset = self.encode(_as_rows(test_dataset, self._config, "test_dataset"))
+            test_dataset = self.encode(self._rows(test_dataset, "test_dataset"))
         return super().get_test_dataloader(test_dataset)
 
     def _encoded_evaluation(self, dataset: Any) -> Any:
@@ -229,7 +250,7 @@ class VerifierTrainer(Trainer):
             return dataset
         if isinstance(dataset, dict):
             return {name: self._encoded_evaluation(part) for name, part in dataset.items()}
-        rows = _as_rows(dataset, self._config, "eval_dataset")
+        rows = self._rows(dataset, "eval_dataset")
         return self.encode(rows).sorted_by_length() if rows else None
 
     # Evaluation and saving
@@ -310,17 +331,6 @@ def _checked_config(args: Any) -> VerifierConfig:
             "arguments and the verifier's kind, step_separator and the like"
         )
     return args
-
-
-def _as_rows(dataset: Any, args: VerifierConfig, name: str) -> list[StepRow]:
-    if dataset is None:
-        return []
-    rows = list(dataset)
-    if not rows:
-        raise ConfigError(f"{name} is empty; give at least one row")
-    if isinstance(rows[0], StepRow):
-        return rows
-    return rows_from_columns(rows, kind=args.kind, label_view=args.label_view, name=name)
 
 
 def _check_separator(separator: str, tokenizer: Any) -> None:

@@ -2,17 +2,18 @@
 
 Read are `labels.jsonl` (`prm label`), `rollouts.jsonl` (`prm rollout`, outcome models only) and TRL's
 stepwise-supervision rows (`prompt`, `completions`, `labels`) as JSONL, Parquet or a dataset of the Hub. What cannot be
-trained on is refused with its file and line, or, where a stage of ours left it undecided, dropped and counted. Token
-ids are `prm.batching`'s business.
+trained on is refused with its file and line (or, when asked to, rejected with its reason), and what a stage of ours
+left undecided is dropped and counted. Splits and views of rows are `prm.row_views`', token ids `prm.batching`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,7 @@ from prm.rollouts import Outcome, Rollout, StopReason
 
 Kind = Literal["prm", "orm"]
 LabelView = Literal["hard", "soft"]
+BadRows = Literal["refuse", "drop"]
 
 REQUIRED_COLUMNS = ("prompt", "completions", "labels")
 OPTIONAL_COLUMNS = ("n_correct", "n_total", "source", "unique_id")  # the first three: one value per step
@@ -66,6 +68,25 @@ class StepRow:
 
 
 @dataclass(frozen=True)
+class RejectedRow:
+    """A row that could not be read or encoded: where it stands, why, and what it holds."""
+
+    path: str
+    line: int | None
+    reason: str
+    row: dict[str, Any]
+
+    @property
+    def kind_of_reason(self) -> str:
+        """The reason without what is this row's own, to count by."""
+        return re.sub(r"'[^']*'|\d+(\.\d+)?", "…", self.reason.split(";")[0])[:100]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON, whatever the row holds."""
+        return {**asdict(self), "row": json.loads(json.dumps(self.row, default=str), parse_constant=str)}
+
+
+@dataclass(frozen=True)
 class LoadedRows:
     """Rows of one file, how many of its rows were dropped and why, and a digest of what was kept."""
 
@@ -88,6 +109,7 @@ def load_rows(
     label_view: LabelView = "hard",
     split: str = "train",
     config: str | None = None,
+    rejected: list[RejectedRow] | None = None,
 ) -> LoadedRows:
     """Load training rows from a file, or from a dataset of the Hub by name.
 
@@ -96,6 +118,7 @@ def load_rows(
             0 if it is wrong. Rollouts that are truncated, ungraded, unparsable or without steps are dropped, counted.
         label_view: `hard` (0 or 1) or `soft` (a share of right completions) targets.
         split, config: of a Hub dataset; files have neither.
+        rejected: takes the rows that cannot be read, which are counted as dropped too; `None` refuses them.
 
     Raises:
         MissingFileError: no such file.
@@ -106,7 +129,11 @@ def load_rows(
     dropped: Counter[str] = Counter()
     rows = []
     for line, record in _records(path_or_name, split, config):
-        row = _read_row(record, kind, label_view, str(path_or_name), line, dropped)
+        try:
+            row = _read_row(record, kind, label_view, str(path_or_name), line, dropped)
+        except DataError as error:
+            dropped[_reject(error, record, rejected).kind_of_reason] += 1
+            continue
         if row is not None:
             rows.append(row)
     if not rows:
@@ -120,62 +147,33 @@ def load_rows(
 
 
 def rows_from_columns(
-    dataset: Iterable[dict[str, Any]], *, kind: Kind = "prm", label_view: LabelView = "hard", name: str = "dataset"
+    dataset: Iterable[dict[str, Any]],
+    *,
+    kind: Kind = "prm",
+    label_view: LabelView = "hard",
+    name: str = "dataset",
+    rejected: list[RejectedRow] | None = None,
 ) -> list[StepRow]:
     """Read TRL's stepwise rows from a `datasets.Dataset` or any iterable of dicts with those columns.
 
     Raises:
         DataError: see `load_rows`; `name` stands for the file.
     """
-    return [_stepwise(dict(r), kind, label_view, name, line) for line, r in enumerate(dataset, start=1)]
+    rows = []
+    for line, record in enumerate(map(dict, dataset), start=1):
+        try:
+            rows.append(_stepwise(record, kind, label_view, name, line))
+        except DataError as error:
+            _reject(error, record, rejected)
+    return rows
 
 
-def split_by_group(
-    rows: Sequence[StepRow], eval_fraction: float, seed: int
-) -> tuple[tuple[StepRow, ...], tuple[StepRow, ...]]:
-    """Split into training and evaluation rows *by problem*: every row of a problem goes to the same side.
-
-    At least one problem goes to each side when `eval_fraction` is not 0; the order of rows is kept.
-
-    Raises:
-        ConfigError: a fraction outside [0, 1), or a single problem to split.
-    """
-    if not 0 <= eval_fraction < 1:
-        raise ConfigError(f"eval_fraction must be in [0, 1), not {eval_fraction}")
-    if not eval_fraction:
-        return tuple(rows), ()
-    groups = sorted({row.group for row in rows})
-    if len(groups) < 2:
-        raise ConfigError("eval_fraction needs at least two problems to split; set it to 0")
-    random.Random(seed).shuffle(groups)
-    held_out = set(groups[: min(len(groups) - 1, max(1, round(eval_fraction * len(groups))))])
-    train = tuple(row for row in rows if row.group not in held_out)
-    return train, tuple(row for row in rows if row.group in held_out)
-
-
-def drop_after_first_error(rows: Sequence[StepRow]) -> tuple[StepRow, ...]:
-    """Forget the labels of the steps behind the first wrong one, as PRM800K does (arXiv 2305.20050): what follows a
-    mistake may be right by itself, and a verifier that judges each step, folded by `min`, need not learn otherwise."""
-    dropped = []
-    for row in rows:
-        hard = row.hard if row.hard is not None else row.labels
-        end = next((index + 1 for index, label in enumerate(hard) if label is not None and label < 0.5), len(hard))
-        rest = (None,) * (len(hard) - end)
-        kept = None if row.hard is None else row.hard[:end] + rest
-        dropped.append(replace(row, labels=row.labels[:end] + rest, hard=kept))
-    return tuple(dropped)
-
-
-def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:
-    """Permute all known labels over all labelled steps: a control that keeps the texts and the base rate and nothing
-    of what the labels say."""
-    pool = [label for row in rows for label in row.labels if label is not None]
-    random.Random(seed).shuffle(pool)
-    labels = iter(pool)
-    return [
-        replace(row, labels=tuple(None if old is None else next(labels) for old in row.labels), hard=None)
-        for row in rows
-    ]
+def _reject(error: DataError, record: dict[str, Any], rejected: list[RejectedRow] | None) -> RejectedRow:
+    """Keep a bad row with its reason, or raise the error again where nobody collects them."""
+    if rejected is None:
+        raise error
+    rejected.append(RejectedRow(str(error.path), error.line, error.what, record))
+    return rejected[-1]
 
 
 def _records(path_or_name: str | Path, split: str, config: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -275,12 +273,8 @@ def _view(label: StepLabel, view: LabelView, path: str, line: int) -> float | No
 def _stepwise(record: dict[str, Any], kind: Kind, view: LabelView, path: str, line: int) -> StepRow:
     """Read one row of TRL's stepwise format; `n_correct` and `n_total`, where given, win over `labels`."""
     prompt, steps, values = _checked_columns(record, path, line)
-    marks = [
-        StepLabel(str(source or "labels"), int(n_correct or 0), int(n_total or 0), value=value)
-        for value, n_correct, n_total, source in zip(
-            values, *(_per_step(record, name, steps, path, line) for name in OPTIONAL_COLUMNS[:3]), strict=True
-        )
-    ]
+    columns = [_per_step(record, name, steps, path, line) for name in OPTIONAL_COLUMNS[:3]]
+    marks = [_mark(*mark, path=path, line=line) for mark in zip(values, *columns, strict=True)]
     labels = [_view(mark, view, path, line) for mark in marks]
     hard: list[float | None] = [mark.hard for mark in marks]
     if kind == "orm":
@@ -299,6 +293,18 @@ def _stepwise(record: dict[str, Any], kind: Kind, view: LabelView, path: str, li
         path=path,
         line=line,
     )
+
+
+def _mark(value: float | None, n_correct: Any, n_total: Any, source: Any, *, path: str, line: int) -> StepLabel:
+    right, total = (0 if count is None else count for count in (n_correct, n_total))
+    if not all(type(count) is int for count in (right, total)) or not 0 <= right <= total:
+        raise DataError(
+            f"n_correct is {n_correct!r} and n_total {n_total!r}",
+            path=path,
+            line=line,
+            remedy="Give the number of completions and how many of them were right, or drop both columns",
+        )
+    return StepLabel(str(source or "labels"), right, total, value=value)
 
 
 def _checked_columns(record: dict[str, Any], path: str, line: int) -> tuple[str, list[str], list[float | None]]:

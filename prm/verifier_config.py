@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from prm.aggregation import Aggregation
 from prm.errors import ConfigError
 from prm.step_format import PromptFormat, StepFormat
-from prm.training_rows import Kind, LabelView
+from prm.training_rows import BadRows, Kind, LabelView
 
 
 @dataclass
@@ -36,11 +36,16 @@ class VerifierConfig(TrainingArguments):
     max_length: int = field(
         default=2048, metadata={"help": "Longest encoding in tokens; whole steps beyond it are dropped and counted"}
     )
+    bad_rows: BadRows = field(
+        default="refuse",
+        metadata={"help": "Rows that cannot be read or encoded: refuse to train, or drop them into rejected.jsonl"},
+    )
     head_init_tokens: list[str] | None = field(
         default=None,
         metadata={"help": "Two tokens, bad and good, whose language-model head rows the new head starts from"},
     )
     learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate"})
+    seed: int = field(default=0, metadata={"help": "Seed of the new head, the order of rows and the dropouts"})
     train_sampling_strategy: str = field(
         default="group_by_length",
         metadata={"help": "Order of rows", "choices": ["random", "sequential", "group_by_length"]},

@@ -180,3 +180,14 @@ def test_what_the_system_refuses_is_one_message(capsys: pytest.CaptureFixture[st
         run_main(fill_the_disk)
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: runs/labels.jsonl: No space left on device; ")
+
+
+def test_every_stage_has_the_same_seed_by_default() -> None:
+    from prm.data_gen.label import LabelConfig
+    from prm.data_gen.rollout import RolloutConfig
+    from prm.eval.evaluate_search import EvalConfig
+
+    from prm.verifier_config import VerifierConfig
+
+    configs = (RolloutConfig, LabelConfig, VerifierConfig, EvalConfig)
+    assert {config.__dataclass_fields__["seed"].default for config in configs} == {0}

@@ -15,6 +15,7 @@ from prm.config import parse_config
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.train import TrainResult, TrainScriptArguments, VerifierModelConfig, main, run_train
 from prm.train_launch import accelerate_config, split_launch_arguments
+from prm.train_run import checkpoint_to_resume, run_settings
 from prm.verifier import Verifier
 from prm.verifier_config import VerifierConfig
 
@@ -68,6 +69,60 @@ def test_a_finished_run_does_nothing_and_another_one_does_not_mix_with_it(run: C
         run(learning_rate=0.02)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"dataloader_drop_last": True},
+        {"optim_target_modules": "all-linear"},
+        {"use_liger_kernel": True},
+        {"auto_find_batch_size": True},
+        {"load_best_model_at_end": True, "eval_strategy": "steps", "save_steps": 5, "eval_steps": 5},
+    ],
+)
+def test_what_decides_the_result_makes_another_run(base_dir: Callable[..., Path], keys: dict[str, Any]) -> None:
+    model = VerifierModelConfig(model_name_or_path=str(base_dir()))
+    plain, other = (run_settings(VerifierConfig("x", use_cpu=True, **given), model, {}) for given in ({}, keys))
+    changed = {name for name in plain | other if plain.get(name) != other.get(name)}
+    assert next(iter(keys)) in changed
+
+
+def test_best_of_other_checkpoints_is_another_run(base_dir: Callable[..., Path]) -> None:
+    model = VerifierModelConfig(model_name_or_path=str(base_dir()))
+    keys = {"load_best_model_at_end": True, "eval_strategy": "steps", "use_cpu": True}
+    every = [VerifierConfig("x", save_steps=n, eval_steps=n, **keys) for n in (5, 10)]
+    assert run_settings(every[0], model, {}) != run_settings(every[1], model, {})
+
+
+def test_the_checkpoint_to_go_on_from(run: Callable[..., TrainResult], tmp_path: Path) -> None:
+    run(out="a", max_steps=4, save_steps=2)
+    last = tmp_path / "a" / "checkpoint-4"
+    for asked in (None, "true", "True"):
+        assert checkpoint_to_resume(asked, tmp_path / "a") == last
+    assert checkpoint_to_resume("False", tmp_path / "a") is None
+    assert checkpoint_to_resume(str(last), tmp_path / "b") == last
+    facts = [run(out=str(i), max_steps=4, resume_from_checkpoint=asked) for i, asked in enumerate(("true", last))]
+    resumed = [json.loads((result.output_dir / "train_run.json").read_text())["resumed_from"] for result in facts]
+    assert resumed == [None, "checkpoint-4"]
+    with pytest.raises(MissingFileError, match=r"nowhere: no checkpoint in it\. Give resume_from_checkpoint a"):
+        run(out="c", resume_from_checkpoint="nowhere")
+
+
+def test_bad_rows_are_dropped_when_asked_to_and_listed(run: Callable[..., TrainResult], tmp_path: Path) -> None:
+    bad = [
+        {"prompt": "1", "completions": ["a"], "labels": [1, 0]},
+        {"prompt": "1", "completions": ["a\nb"], "labels": [1]},
+    ]
+    with (tmp_path / "rows.jsonl").open("a") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in bad)
+    with pytest.raises(DataError, match=r"rows.jsonl, line 25: 2 labels for 1 steps"):
+        run()
+    data = run(bad_rows="drop").metrics["data"]
+    assert data["dropped_rows"] == {"… labels for … steps": 1, "the step … contains the separator …": 1}
+    assert data["train"]["rows"] == 24 and data["train"]["groups"] == 12
+    listed = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["row"]["completions"]) for row in listed] == [(25, ["a"]), (26, ["a\nb"])]
+
+
 def test_a_run_that_could_not_start_claims_no_directory(
     run: Callable[..., TrainResult], rows_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -94,6 +149,20 @@ def test_a_merged_adapter_scores_as_the_adapter(run: Callable[..., TrainResult])
     expected = adapter.score("12", ["12+1=13", "13+2=16"])
     assert merged.score("12", ["12+1=13", "13+2=16"]) == pytest.approx(expected, abs=1e-5)
     assert merged.spec == adapter.spec
+
+
+def test_a_finished_adapter_is_merged_without_training_again(run: Callable[..., TrainResult]) -> None:
+    first = run(use_peft=True, lora_r=4)
+    assert not (first.output_dir / "merged").exists()
+    written = (first.output_dir / "adapter_model.safetensors").stat().st_mtime_ns
+    again = run(use_peft=True, lora_r=4, merge_adapter=True)
+    assert again.already_finished and again.metrics == first.metrics
+    assert (first.output_dir / "adapter_model.safetensors").stat().st_mtime_ns == written
+    steps = ["12+1=13", "13+2=16"]
+    plain, merged = (
+        Verifier.from_pretrained(path, device="cpu") for path in (first.output_dir, first.output_dir / "merged")
+    )
+    assert merged.score("12", steps) == pytest.approx(plain.score("12", steps), abs=1e-5)
 
 
 def test_an_adapter_is_a_plain_peft_adapter(run: Callable[..., TrainResult]) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from prm.errors import ConfigError, DataError, MissingFileError
+from prm.jsonl import dumps
 from prm.labels import LabelledRollout, StepLabel, write_labels
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
-from prm.training_rows import StepRow, drop_after_first_error, load_rows, shuffle_labels, split_by_group
+from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
+from prm.training_rows import LabelView, RejectedRow, StepRow, load_rows
 
 
 def stepwise(path: Path, *rows: dict[str, Any]) -> Path:
@@ -65,15 +67,37 @@ def test_counts_win_over_labels_and_one_success_is_a_hard_one(tmp_path: Path) ->
         ({"prompt": " "}, "the prompt is not a text, or is empty"),
         ({"lables": []}, "the unknown column 'lables'"),
         ({"n_correct": [1], "n_total": [2]}, "n_correct is not one value per step"),
-        ({"n_correct": [3, 1], "n_total": [2, 2]}, "a label of 1.5"),
+        ({"n_correct": [3, 1], "n_total": [2, 2]}, "n_correct is 3 and n_total 2"),
+        ({"n_correct": ["x", 1], "n_total": [2, 2]}, "n_correct is 'x' and n_total 2"),
+        ({"n_correct": [1, -1], "n_total": [2, 2]}, "n_correct is -1 and n_total 2"),
+        ({"n_correct": [1, 1], "n_total": [2, True]}, "n_correct is 1 and n_total True"),
+        ({"n_correct": [1, 1]}, "n_correct is 1 and n_total None"),
     ],
 )
-def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("view", ["hard", "soft"])
+def test_bad_rows_are_named_by_file_and_line(
+    tmp_path: Path, change: dict[str, Any], message: str, view: LabelView
+) -> None:
     path = stepwise(tmp_path / "r.jsonl", GOOD, {**GOOD, **change})
     with pytest.raises(DataError, match=message) as caught:
-        load_rows(path, label_view="soft")
+        load_rows(path, label_view=view)
     assert f"{path}, line 2: " in str(caught.value)
     assert caught.value.remedy
+
+
+def test_bad_rows_can_be_rejected_and_counted_by_their_reason(tmp_path: Path) -> None:
+    bad = [{**GOOD, "labels": [1]}, {**GOOD, "labels": [1, 0, 1]}, {**GOOD, "labels": [1, float("nan")]}]
+    rejected: list[RejectedRow] = []
+    loaded = load_rows(stepwise(tmp_path / "r.jsonl", GOOD, *bad, GOOD), rejected=rejected)
+    assert len(loaded.rows) == 2
+    assert dict(loaded.dropped) == {"… labels for … steps": 2, "the label nan": 1}
+    assert [(row.line, row.reason) for row in rejected][:2] == [
+        (2, "1 labels for 2 steps"),
+        (3, "3 labels for 2 steps"),
+    ]
+    assert json.loads(dumps(rejected[2].to_dict()))["row"]["labels"] == [1, "NaN"]
+    with pytest.raises(DataError, match="no row to train on"):
+        load_rows(stepwise(tmp_path / "b.jsonl", *bad), rejected=rejected)
 
 
 def test_missing_column_missing_file_and_empty_file(tmp_path: Path) -> None:
