@@ -46,6 +46,11 @@ class MethodResult:
         return f"{self.method}{'/' + self.verifier if self.verifier else ''}@{self.n}"
 
     @property
+    def label(self) -> str:
+        """As people read it: `weighted best-of-n, prm`, `majority`."""
+        return f"{method_title(self.method)}, {self.verifier}" if self.verifier else method_title(self.method)
+
+    @property
     def oracle(self) -> bool:
         return self.method in ORACLES
 
@@ -77,6 +82,12 @@ class MethodResult:
             per_problem=(),
         )
         return replace(found, per_problem=tuple(row[found.key] for row in per_problem))
+
+
+def method_title(method: str) -> str:
+    """The method's name as people read it."""
+    titles = {"pass_at_n": "pass@n (oracle)", "best_of_n": "best-of-n", "weighted_best_of_n": "weighted best-of-n"}
+    return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
 
 
 def method_result(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from prm.report.formatting import Column
 from prm.report.page import Figure, Section, Table, render_report
 from prm.report.page import write_report as write_page
-from prm.report.plots import IntervalRow, Series, interval_plot, line_plot, reliability_plot
+from prm.report.plots import IntervalRow, Series, clear_of, interval_plot, line_plot
 from prm.report.series import LineStyle
 from prm.report.svg import NEUTRAL, standalone_svg
 from prm.report.terminal import render_table
 from prm.stats.intervals import Estimate
 
 from .label_section import label_section, read_label_report
-from .quality import Calibration
-from .results import MethodResult
+from .quality_section import quality_section
+from .results import MethodResult, method_title
 from .run import EvalResult
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ HEADERS = (
     Column("verifier tokens", "si"),
     Column("seconds", "number"),
 )
-CHANCE = 0.5
-CLEAR = "Blue: the interval is clear of {}; grey: it is not."
 LOOKS: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each method
     "best_of_n": ("solid", 0),
     "weighted_best_of_n": ("dashed", 1),
@@ -52,7 +50,7 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     """The lines at n = 1 and at the largest n, with what they mean."""
     lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
     facts = f"{len(result.problems)} problems, seed {config.seed}; intervals 95%, bootstrap over problems; "
-    facts += f"gain over {_title(config.baseline)} at the same n, paired; costs are means per problem"
+    facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
     parts = [render_table(HEADERS, [_row(line) for line in lines]), facts]
     if result.best:
         parts.append(_best_sentence(config, result))
@@ -67,7 +65,8 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
     if result.controls:
         sections.append(_controls_section(result))
     if result.quality:
-        sections.append(_quality_section(result))
+        controls = {name for name, facts in result.verifiers.items() if facts["control"]}
+        sections.append(quality_section(result.quality, controls))
     if config.label_report:
         sections.append(label_section(read_label_report(config.label_report)))
     sections.append(_cost_section(result))
@@ -87,18 +86,9 @@ def _is_plain_sampling(line: MethodResult) -> bool:
     return line.n == 1 and (line.method == "majority" or bool(line.verifier))
 
 
-def _title(method: str) -> str:
-    titles = {"pass_at_n": "pass@n (oracle)", "best_of_n": "best-of-n", "weighted_best_of_n": "weighted best-of-n"}
-    return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
-
-
-def _label(line: MethodResult) -> str:
-    return f"{_title(line.method)}, {line.verifier}" if line.verifier else _title(line.method)
-
-
 def _labels(result: EvalResult) -> dict[str, str]:
     """How a reader knows the lines that the files know by their keys."""
-    return {line.key: _label(line) for line in result.methods}
+    return {line.key: line.label for line in result.methods}
 
 
 def _capital(text: str) -> str:
@@ -108,7 +98,7 @@ def _capital(text: str) -> str:
 def _row(line: MethodResult) -> list[str | int | float | Estimate | None]:
     bill = line.bill
     return [
-        _title(line.method),
+        method_title(line.method),
         line.verifier + (" (control)" if line.control else "") if line.verifier else None,
         line.n,
         line.accuracy,
@@ -125,8 +115,9 @@ def _known(value: float) -> float | None:
 def _best_sentence(config: EvalConfig, result: EvalResult) -> str:
     assert result.best is not None
     gain, held_out = result.best.gain, result.best.held_out_gain
+    label = _labels(result)[result.best.key]
     return (
-        f"best PRM method: {_labels(result)[result.best.key]}, {_points(gain)} points over {_title(config.baseline)}; "
+        f"best PRM method: {label}, {_points(gain)} points over {method_title(config.baseline)}; "
         f"with the method chosen on the other half of the problems {_points(held_out)}"
     )
 
@@ -140,7 +131,7 @@ def _lead(config: EvalConfig, result: EvalResult) -> str:
     base = result.find(config.baseline, n)
     oracle = result.find("pass_at_n", n)
     text = (
-        f"{_capital(_title(config.baseline))} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
+        f"{_capital(method_title(config.baseline))} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
         f"problems; a perfect verifier would reach {oracle.accuracy.mean:.1%}."
     )
     if result.best is None:
@@ -149,7 +140,7 @@ def _lead(config: EvalConfig, result: EvalResult) -> str:
     verdict = "clear of zero" if gain.clear_of() else "not clear of zero"
     best = next(line for line in result.methods if line.key == result.best.key)
     return (
-        f"{text} {_capital(_label(best))} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% "
+        f"{text} {_capital(best.label)} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% "
         f"interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {verdict}."
     )
 
@@ -173,7 +164,7 @@ def _facts(config: EvalConfig, result: EvalResult) -> dict[str, str | int | floa
 
 def _accuracy_section(config: EvalConfig, result: EvalResult) -> Section:
     n = max(result.ns)
-    baseline = _title(config.baseline)
+    baseline = method_title(config.baseline)
     figures = []
     looks = "A colour is a verifier, grey is none; line and marker tell the method."
     if len(result.ns) > 1:
@@ -186,10 +177,10 @@ def _accuracy_section(config: EvalConfig, result: EvalResult) -> Section:
     methods = [line for line in result.methods if line.n == n and not line.oracle and not line.control]
     gains = [line for line in methods if line.gain is not None]
     if gains:
-        rows = [IntervalRow(_label(g), g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
+        rows = [IntervalRow(g.label, g.gain.mean, g.gain.low, g.gain.high) for g in gains if g.gain]
         title = f"Gain over {baseline} at n = {n}, percentage points"
         plot = interval_plot(rows, title=title, x_label="points", reference_label=baseline)
-        figures.append(Figure(plot, f"Paired by problem, 95% intervals. {CLEAR.format('zero')}"))
+        figures.append(Figure(plot, f"Paired by problem, 95% intervals. {clear_of('zero')}"))
     best = [i for i, line in enumerate(result.methods) if result.best and line.key == result.best.key]
     text = (
         "Selectors among samples (majority, best-of-n, weighted best-of-n, pass@n) are averages over all subsets of n "
@@ -240,7 +231,7 @@ def _accuracy_series(result: EvalResult, *, by: str) -> tuple[list[Series], list
         style, mark = LOOKS[first.method]
         color = colours.get(first.verifier, NEUTRAL)
         estimates = [line.accuracy for line in lines]
-        series.append(Series.from_estimates(_label(first), xs, estimates, style=style, color=color, mark=mark))
+        series.append(Series.from_estimates(first.label, xs, estimates, style=style, color=color, mark=mark))
     return series, chance
 
 
@@ -273,81 +264,7 @@ def _controls_section(result: EvalResult) -> Section:
         "The same search with the verifier and with the control, paired by problem.",
         "controls.csv",
     )
-    return Section("Against the controls", figures=[Figure(plot, CLEAR.format("zero"))], tables=[table])
-
-
-def _quality_section(result: EvalResult) -> Section:
-    rows, table = [], []
-    for name, quality in result.quality.items():
-        measures = {
-            "solutions, all": quality.solution_auroc,
-            "solutions, within a problem": quality.solution_auroc_within,
-            "steps, all": quality.step_auroc,
-            "steps, within a problem": quality.step_auroc_within,
-        }
-        rows += [IntervalRow(f"{name}: {what}", e.mean, e.low, e.high) for what, e in measures.items() if e]
-        f1 = (quality.first_error or {}).get("f1")
-        table.append([name, quality.n_solutions, *measures.values(), f1])
-    figures = []
-    if rows:
-        plot = interval_plot(
-            rows,
-            title="AUROC of the scores",
-            x_label="AUROC",
-            reference=CHANCE,
-            reference_label="chance",
-            scale="number",
-        )
-        figures = [Figure(plot, f"The line at 0.5 is a verifier without skill. {CLEAR.format('0.5')}")]
-    figures += _reliability(result)
-    headers: Sequence[str | Column] = [
-        "verifier",
-        Column("distinct solutions", "integer"),
-        "AUROC solutions",
-        "AUROC solutions within a problem",
-        "AUROC steps",
-        "AUROC steps within a problem",
-        "first-error F1",
-    ]
-    text = (
-        "Choosing among the samples of one problem needs skill within that problem. The AUROC over everything also "
-        "rewards knowing which problems are hard, which selects nothing. Equal solutions count once. Steps are judged "
-        "where the truth about each step is known; the first-error F1 is ProcessBench's.\n\nCalibration reads a score "
-        "as the chance to be right. ECE and Brier score are 0 at best; the AUPRC of finding what is wrong is worth "
-        "what it has over the share of wrong items."
-    )
-    caption = "Scores against the truth, intervals over problems."
-    tables = [Table(headers, table, caption, "quality.csv"), _calibration_table(result)]
-    return Section("Verifier quality", text, figures, tables)
-
-
-def _calibrations(result: EvalResult) -> list[tuple[str, str, Calibration]]:
-    """Verifier, what was scored, and how well: first solutions, then steps."""
-    return [
-        (name, unit, found)
-        for name, quality in result.quality.items()
-        for unit, found in (("solutions", quality.solution_calibration), ("steps", quality.step_calibration))
-        if found
-    ]
-
-
-def _reliability(result: EvalResult) -> list[Figure]:
-    """One small picture for each verifier that is no control: of its steps, or of its solutions."""
-    found = {name: (unit, item) for name, unit, item in _calibrations(result) if not result.verifiers[name]["control"]}
-    return [
-        Figure(reliability_plot(item.bins, title=f"Reliability, {name}", unit=unit), narrow=True)
-        for name, (unit, item) in found.items()
-    ]
-
-
-def _calibration_table(result: EvalResult) -> Table:
-    headers: list[str | Column] = ["verifier", "scored", Column("items", "integer"), "ECE", "Brier score"]
-    headers += ["AUPRC of wrong", Column("share wrong", "number")]
-    rows = [
-        [name, unit, found.n, found.ece, found.brier, found.auprc_of_wrong, found.wrong]
-        for name, unit, found in _calibrations(result)
-    ]
-    return Table(headers, rows, "Scores as chances to be right; equal solutions count once.", "calibration.csv")
+    return Section("Against the controls", figures=[Figure(plot, clear_of("zero"))], tables=[table])
 
 
 def _cost_section(result: EvalResult) -> Section:
@@ -367,7 +284,7 @@ def _cost_section(result: EvalResult) -> Section:
             continue
         rows.append(
             [
-                f"{_title(line.method)} @ {line.n}",
+                f"{method_title(line.method)} @ {line.n}",
                 line.verifier or None,
                 bill.generated_tokens,
                 bill.prefilled_tokens,

@@ -35,7 +35,7 @@ from prm.stats.intervals import wilson
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["IntervalRow", "Series", "histogram", "interval_plot", "line_plot", "reliability_plot"]
+__all__ = ["IntervalRow", "Series", "clear_of", "histogram", "interval_plot", "line_plot", "reliability_plot"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = {"solid": "-", "dashed": (0, (5, 2.5)), "dotted": (0, (1.2, 2)), "dashdot": (0, (6, 2, 1.2, 2))}
@@ -123,6 +123,11 @@ def interval_plot(
             _interval_row(axes, y, row, value, svg.series_color(0) if clear else svg.MUTED)
         described = "; ".join(f"{row.label} {value}" for row, value in zip(rows, values, strict=True))
         return svg.figure_to_svg(figure, description=f"{title}: {described}")
+
+
+def clear_of(reference: str) -> str:
+    """What the colours of `interval_plot` say, for its caption."""
+    return f"Blue: the interval is clear of {reference}; grey: it is not."
 
 
 def histogram(
