@@ -15,7 +15,6 @@ found none.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import sys
@@ -89,23 +88,10 @@ def read_processbench(path: str | Path) -> list[BenchRow]:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Check the path; the sets are Qwen/ProcessBench's")
-    with path.open("rb") as stream:
-        is_array = stream.read(1024).lstrip().startswith(b"[")
-    records = enumerate(_array(path), start=1) if is_array else read_jsonl(path)
-    rows = [_row(record, path, number) for number, record in records]
+    rows = [_row(record, path, number) for number, record in read_jsonl(path)]
     if not rows:
         raise DataError("no rows in it", path=path, remedy="Give a file with at least one solution")
     return rows
-
-
-def _array(path: Path) -> list[Any]:
-    try:
-        rows: list[Any] = json.loads(path.read_bytes().decode("utf-8"))
-        return rows
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason})", path=path, remedy="Re-save it as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON ({error})", path=path, remedy="Download the file again") from None
 
 
 def sample_of(rows: Sequence[BenchRow], count: int, seed: int) -> list[BenchRow]:

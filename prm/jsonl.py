@@ -1,4 +1,5 @@
-"""JSON lines in and out: one record a line, errors that name file and line, and writes that are never half done."""
+"""JSON lines in and out: one record a line (read also from one array), errors that name file and line, and writes
+that are never half done."""
 
 from __future__ import annotations
 
@@ -12,49 +13,64 @@ from typing import IO, Any
 
 from prm.errors import DataError, MissingFileError
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 files with it
+
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield `(line_number, record)` for every non-blank line; line numbers start at 1.
+    """Yield `(line_number, record)` for every non-blank line of a file of JSON lines, or `(number, record)` for every
+    element of a file that is one JSON array; numbers start at 1.
 
     Raises:
         MissingFileError: the file is not there.
-        DataError: a line is not a JSON object.
+        DataError: a line or an element is not a JSON object, or the file is not UTF-8 text.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Check the path, or run the stage that writes it")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(_decoded(lines, path), start=1):
+    with path.open("rb") as stream:
+        if _starts_an_array(stream):
+            records = _parse(_decode(stream.read(), path, None), path, None)
+            yield from ((number, _object(record, path, number)) for number, record in enumerate(records, start=1))
+            return
+        for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield number, _parse(line, path, number)
+                yield number, _object(_parse(_decode(line, path, number), path, number), path, number)
 
 
-def _decoded(lines: IO[str], path: Path) -> Iterator[str]:
-    number = 0
+def _starts_an_array(stream: IO[bytes]) -> bool:
+    start = b""
+    while not start and (line := stream.readline()):
+        start = line.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    stream.seek(0)
+    return start.startswith(b"[")
+
+
+def _decode(content: bytes, path: Path, line: int | None) -> str:
     try:
-        for line in lines:
-            number += 1
-            yield line
+        return content.removeprefix(_BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as error:
+        line = line or 1 + content.count(b"\n", 0, error.start)
         raise DataError(
-            f"not UTF-8 text ({error.reason})", path=path, line=number + 1, remedy="Re-save it as UTF-8"
+            f"not UTF-8 text ({error.reason})", path=path, line=line, remedy="Re-save it as UTF-8"
         ) from None
 
 
-def _parse(line: str, path: Path, number: int) -> dict[str, Any]:
+def _parse(text: str, path: Path, line: int | None) -> Any:
     try:
-        record = json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"not valid JSON ({error.msg} at column {error.colno})",
             path=path,
-            line=number,
-            remedy="Each line must be one JSON object; mend or delete this line",
+            line=line or error.lineno,  # of the array's text
+            remedy="Give one JSON object a line, or one array of objects; mend or delete this line",
         ) from None
+
+
+def _object(record: Any, path: Path, number: int) -> dict[str, Any]:
     if not isinstance(record, dict):
-        raise DataError(
-            f"a JSON {type(record).__name__}, not an object", path=path, line=number, remedy="Write one object a line"
-        )
+        what = f"a JSON {type(record).__name__}, not an object"
+        raise DataError(what, path=path, line=number, remedy="Give one JSON object a line, or one array of objects")
     return record
 
 

@@ -98,12 +98,12 @@ def load_problems(source: str, *, split: str = "test", config: str | None = None
             by it.
     """
     path = Path(source)
-    if path.suffix == ".jsonl":
+    if path.suffix in {".jsonl", ".json"}:
         rows: Iterable[tuple[int, dict[str, Any]]] = read_jsonl(path)
-    elif path.suffix in {".json", ".parquet", ".csv"}:
+    elif path.suffix in {".parquet", ".csv"}:
         if not path.is_file():
             raise MissingFileError("no such file", path=path, remedy="Check the path")
-        rows = _dataset_rows("csv" if path.suffix == ".csv" else path.suffix[1:], source, data_files=str(path))
+        rows = _dataset_rows(path.suffix[1:], source, data_files=str(path))
     elif path.exists() or path.suffix:
         raise ConfigError(f"{source}: not a .jsonl, .json, .parquet or .csv file, nor a dataset's name")
     else:

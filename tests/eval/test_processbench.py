@@ -78,7 +78,7 @@ def test_an_orm_is_refused(world: SimpleNamespace, tmp_path: Path) -> None:
         ([{**row(["a"], -1), "problem": 5}], "problem must be a text"),
         ([{**row(["a"], -1), "steps": "a"}], "steps a list of texts"),
         ([{**row(["a"], -1), "label": "x"}], "label 'x' is not a whole number"),
-        ([5], "line 1: not a ProcessBench row"),
+        ([5], "line 1: a JSON int, not an object"),
         ([], "no rows in it"),
     ],
 )
