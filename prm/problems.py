@@ -68,6 +68,12 @@ def _column(row: dict[str, Any], names: tuple[str, ...], path: str | Path | None
             value = str(value)
         if isinstance(value, str) and value.strip():
             return value
+    present = [name for name in names if name in row]
+    if present:
+        value = row[present[0]]
+        blank = value is None or isinstance(value, str)
+        what = f"{present[0]!r} is {'empty' if blank else f'of type {type(value).__name__}, not a text'}"
+        raise DataError(what, path=path, line=line, remedy="Fill it in, or delete the row")
     raise DataError(
         f"no {' or '.join(repr(n) for n in names)} in a row with the columns {sorted(row)}",
         path=path,

@@ -57,6 +57,11 @@ def test_bad_rows_are_named_with_file_line_and_remedy(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [*ROWS, {"problem": "3+3"}])
     with pytest.raises(DataError, match=r"p.jsonl, line 3: no 'answer' or 'ground_truth' .* Rename the column"):
         load_problems(path)
+    for empty in ("", "  ", None):
+        with pytest.raises(DataError, match=r"p\.jsonl, line 1: 'answer' is empty\. Fill it in"):
+            load_problems(write(tmp_path / "p.jsonl", [{"problem": "1+1", "answer": empty}]))
+    with pytest.raises(DataError, match="'problem' is of type list, not a text"):
+        load_problems(write(tmp_path / "p.jsonl", [{"problem": ["1+1"], "answer": "2"}]))
     with pytest.raises(DataError, match="line 1: no 'problem' or 'question'"):
         load_problems(write(tmp_path / "p.jsonl", [{"text": "1+1", "answer": "2"}]))
     with pytest.raises(DataError, match=r"line 2: unique_id .* already used on line 1"):

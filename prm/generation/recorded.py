@@ -9,7 +9,8 @@ an answer):
 
 A rollout's `source` is the key it came from. Texts stay as they are, calculator marks (`<<16-3=13>>`) included. The
 record's verdict never enters the rollout, whose outcome is `None` until we grade it; `RecordedSample.verdict` keeps it
-for comparison. A record does not say whether a text was cut off: the stop reason is `eos`.
+for comparison. A record does not say whether a text was cut off: the stop reason is `eos`. A blank text is a rollout
+without steps.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def _samples(
     entries = row[key] if isinstance(row[key], list) else [row[key]]
     for index, entry in enumerate(entries):
         text = entry.get("solution") if isinstance(entry, dict) else entry
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str):
             raise DataError(
-                f"solution {index} under {key!r} is {'empty' if text == '' else type(text).__name__}, not a text",
+                f"solution {index} under {key!r} is of type {type(text).__name__}, not a text",
                 path=path,
                 line=line,
                 remedy="Mend or delete the row",

@@ -47,6 +47,14 @@ def test_columns_of_samples(tmp_path: Path, column: str) -> None:
     assert len({s.rollout.key for s in samples}) == len(samples)
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_solution_is_a_rollout_without_steps(tmp_path: Path, blank: str) -> None:
+    path = write(tmp_path / "samples.jsonl", {"problem": "p", "answer": "2", "completions": ["A: 2", blank]})
+    right, nothing = (sample.rollout for sample in read_recorded(path))
+    assert right.steps == ("A: 2",)
+    assert (nothing.steps, nothing.text, nothing.stop_reason) == ((), blank, StopReason.EOS)
+
+
 def test_keys_and_limit_choose(tmp_path: Path) -> None:
     path = write(tmp_path / "panel.jsonl", PANEL, {**PANEL, "question": "Again?"})
     assert [s.rollout.source for s in read_recorded(path, keys=["large"], limit=1)] == ["large"]
@@ -57,9 +65,8 @@ def test_keys_and_limit_choose(tmp_path: Path) -> None:
     [
         ({"question": "q", "small": PANEL["small"]}, "no 'answer' or 'ground_truth'"),
         ({"question": "q", "answer": "1", "large": PANEL["large"]}, "no 'small' among the columns"),
-        ({**PANEL, "question": "q", "small": {"solution": ""}}, "solution 0 under 'small' is empty"),
-        ({**PANEL, "question": "q", "small": {"solution": None}}, "solution 0 under 'small' is NoneType"),
-        ({**PANEL, "question": "q", "small": 3}, "solution 0 under 'small' is int"),
+        ({**PANEL, "question": "q", "small": {"solution": None}}, "solution 0 under 'small' is of type NoneType"),
+        ({**PANEL, "question": "q", "small": 3}, "solution 0 under 'small' is of type int, not a text"),
         (PANEL, "the problem of line 1 again"),
     ],
 )
