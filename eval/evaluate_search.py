@@ -16,7 +16,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prm.aggregation import AGGREGATIONS
@@ -105,7 +104,8 @@ class EvalConfig:
     )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
     overwrite: bool = field(
-        default=False, metadata={"help": "Replace the results of a finished run; samples that fit are used again"}
+        default=False,
+        metadata={"help": "Replace a finished run with other settings; samples that fit are used again"},
     )
 
     def __post_init__(self) -> None:
@@ -156,12 +156,10 @@ def run_eval(
 
     folder = prepare_output(config.output_dir)
     with locked_output(folder / LOCK_FILE):
-        return _run_eval(config, folder, verifiers or {}, generator)
+        return _run_eval(config, verifiers or {}, generator)
 
 
-def _run_eval(
-    config: EvalConfig, folder: Path, verifiers: Mapping[str, StepVerifier], generator: Generator | None
-) -> EvalResult:
+def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
     from .label_section import read_label_report
     from .outputs import finished_result, show, write_outputs
@@ -172,13 +170,13 @@ def _run_eval(
         read_label_report(config.label_report)  # a wrong path is said before anything is spent
     inputs = read_inputs(config, verifiers)
     settings = run_settings(config, inputs, generator)
-    result = None if config.overwrite else finished_result(folder, settings)
+    result = finished_result(config, settings)
     if result is None:
         run = prepare(config, inputs, verifiers=verifiers, generator=generator)
         result = evaluate(run)
         write_outputs(run, result, settings)
     else:
-        print(f"already finished: {folder}")
+        print(f"already finished: {config.output_dir}")
     show(config, result)
     return result
 

@@ -50,13 +50,14 @@ def show(config: EvalConfig, result: EvalResult) -> None:
         print(f"report: {path if path.is_file() else write_report(config, result, path, PICTURE_FILE)}")
 
 
-def finished_result(folder: Path, settings: dict[str, Any]) -> EvalResult | None:
-    """The results of a finished run with these settings, or `None` where there are none.
+def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult | None:
+    """The results of a finished run with these settings, or `None` where there is something to do.
 
     Raises:
-        ConfigError: the folder holds a finished run with other settings.
+        ConfigError: the output directory holds a finished run with other settings, and `overwrite` is not set.
     """
-    found = finished_summary(folder, settings)
+    folder = Path(config.output_dir)
+    found = finished_summary(folder, settings, overwrite=config.overwrite)
     if found is None or not all((folder / name).is_file() for name in (SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE)):
         return None
     rows = [row for _, row in read_jsonl(folder / PROBLEMS_FILE)]

@@ -64,11 +64,11 @@ def dataset_label(config: EvalConfig) -> str:
     return f"{name}/{config.dataset_split}"
 
 
-def finished_summary(directory: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The `results.json` of a finished run with these settings, or `None` where no run was finished.
+def finished_summary(directory: Path, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
+    """The `results.json` of a finished run with these settings, or `None` where there is something to do.
 
     Raises:
-        ConfigError: a finished run with other settings; the first that differs is named.
+        ConfigError: a finished run with other settings that may not be overwritten; the first that differs is named.
     """
     try:
         summary: dict[str, Any] = json.loads((directory / RESULTS_FILE).read_text(encoding="utf-8"))
@@ -77,6 +77,8 @@ def finished_summary(directory: Path, settings: dict[str, Any]) -> dict[str, Any
     there = summary.get("settings", {})
     for name in settings | there:
         if there.get(name) != settings.get(name):
+            if overwrite:
+                return None
             before = f"{name}={there[name]!r}" if name in there else f"{name} unknown"
             raise ConfigError(
                 f"{directory} holds a finished run with {before}, and this one has {settings.get(name)!r}; give "

@@ -14,8 +14,9 @@ from prm.eval.evaluate_search import EvalConfig, run_eval
 from prm.eval.run import EvalResult
 
 from prm.errors import ConfigError, DataError
+from prm.jsonl import write_jsonl
 from prm.problems import Problem
-from prm.rollouts import Cost, Outcome, Rollout, StopReason, write_rollouts
+from prm.rollouts import Cost, Outcome, Rollout, StopReason
 from prm.scoring_spec import ScoringSpec
 
 NO_COST = Cost()
@@ -170,7 +171,7 @@ def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
         warnings.simplefilter("ignore")  # a random model writes no separator and no answer
         first = run_eval(chosen)
         before, table = contents(tmp_path), capsys.readouterr().out
-        second = run_eval(replace(chosen, num_workers=2, batch_tokens=999))
+        second = run_eval(replace(chosen, num_workers=2, batch_tokens=999, overwrite=True))
         assert contents(tmp_path) == before
         assert capsys.readouterr().out == f"already finished: {tmp_path}\n{table}"
         assert replace(second, verifiers=first.verifiers) == first  # tuples come back as lists
@@ -231,7 +232,7 @@ def panel_of(tmp_path: Path, sources: tuple[str, ...] = ("a", "b", "c", "d"), co
             steps, gaps = (f"A: {answer}",), ("", "")
             rollouts.append(Rollout(problem, steps, gaps, index, StopReason.EOS, source, answer, outcome, cost=cost))
     path = tmp_path / "rollouts.jsonl"
-    write_rollouts(path, rollouts)
+    write_jsonl(path, (row.to_dict() for row in rollouts))
     return path
 
 
