@@ -6,13 +6,11 @@ soft value are views of it, and a view that the rule would bias is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError
-from prm.jsonl import read_jsonl, write_jsonl
 from prm.rollouts import Cost, Rollout
 
 FIXED_RULE = "fixed"  # every prefix got the same number of completions: both views are unbiased
@@ -132,22 +130,3 @@ class LabelledRollout:
                 remedy="Every step needs exactly one label",
             )
         return cls(rollout=rollout, labels=labels, cost=cost)
-
-
-def read_labels(path: str | Path) -> Iterator[LabelledRollout]:
-    """Yield the rows of a `labels.jsonl`.
-
-    Raises:
-        DataError: a malformed line, or no line at all.
-    """
-    count = 0
-    for line, row in read_jsonl(path):
-        count += 1
-        yield LabelledRollout.from_dict(row, path=path, line=line)
-    if not count:
-        raise DataError("no labelled rollouts in it", path=path, remedy="Run `prm label` again, or check the path")
-
-
-def write_labels(path: str | Path, rows: Iterable[LabelledRollout]) -> int:
-    """Write labelled rollouts atomically; returns how many."""
-    return write_jsonl(path, (row.to_dict() for row in rows))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError
-from prm.jsonl import read_jsonl, write_jsonl
+from prm.jsonl import read_jsonl
 from prm.problems import Problem, problem_from_row
 
 
@@ -172,8 +172,3 @@ def read_rollouts(path: str | Path) -> Iterator[Rollout]:
         yield Rollout.from_dict(row, path=path, line=line)
     if not count:
         raise DataError("no rollouts in it", path=path, remedy="Run `prm rollout` again, or check the path")
-
-
-def write_rollouts(path: str | Path, rollouts: Iterable[Rollout]) -> int:
-    """Write rollouts atomically; returns how many."""
-    return write_jsonl(path, (rollout.to_dict() for rollout in rollouts))

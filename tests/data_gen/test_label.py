@@ -12,9 +12,10 @@ from prm.data_gen.stage import StageSummary
 
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.generation.hf import HFGenerator
-from prm.labels import read_labels
+from prm.jsonl import read_jsonl, write_jsonl
+from prm.labels import LabelledRollout
 from prm.problems import Problem
-from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
+from prm.rollouts import Outcome, Rollout, StopReason
 
 PROBLEM = Problem("7a+5b-3", "9", "p1", subject="arithmetic")
 
@@ -29,7 +30,7 @@ def rollouts() -> list[Rollout]:
 
 @pytest.fixture
 def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
-    write_rollouts(tmp_path / "rollouts.jsonl", rollouts())
+    write_jsonl(tmp_path / "rollouts.jsonl", (row.to_dict() for row in rollouts()))
     return {
         "rollouts_path": str(tmp_path / "rollouts.jsonl"),
         "n": 3,
@@ -46,7 +47,8 @@ def run(options: dict[str, Any], **changes: Any) -> StageSummary:
 
 def test_labels_and_report(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     summary = run(options)
-    right, wrong = read_labels(summary.path)  # a rollout without steps has nothing to label
+    # A rollout without steps has nothing to label.
+    right, wrong = (LabelledRollout.from_dict(row) for _, row in read_jsonl(summary.path))
     assert [rollout.rollout for rollout in (right, wrong)] == rollouts()[:2]
     assert (right.labels[-1].n_correct, right.labels[-1].n_total) == (3, 3)
     assert (wrong.labels[-1].n_correct, wrong.labels[-1].n_total) == (0, 3)

@@ -13,7 +13,8 @@ from prm.eval.sampling import GradedRollouts, draw, grade_rollouts, make_rollout
 from prm.errors import DataError
 from prm.generation.base import SamplingParams
 from prm.grading import ExactGrader, Pair
-from prm.rollouts import Cost, Outcome, Rollout, StopReason, write_rollouts
+from prm.jsonl import write_jsonl
+from prm.rollouts import Cost, Outcome, Rollout, StopReason
 
 
 def rollout(world: SimpleNamespace, text: str, reason: StopReason = StopReason.EOS, index: int = 0) -> Rollout:
@@ -87,11 +88,11 @@ def test_samples_differ_and_more_of_them_repeat_none(world: SimpleNamespace) -> 
 
 def test_recorded_rollouts_are_grouped_by_problem(world: SimpleNamespace, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
-    write_rollouts(path, [rollout(world, f"A: {i}", index=i) for i in range(3)])
+    write_jsonl(path, (row.to_dict() for row in [rollout(world, f"A: {i}", index=i) for i in range(3)]))
     problems, pools = read_recorded(path)
     assert [p.unique_id for p in problems] == ["p"]
     assert [r.sample_index for r in pools[0]] == [0, 1, 2]
     other = replace(rollout(world, "A: 1"), problem=replace(world.problem(), answer="other"))
-    write_rollouts(path, [rollout(world, "A: 1"), other])
+    write_jsonl(path, (row.to_dict() for row in [rollout(world, "A: 1"), other]))
     with pytest.raises(DataError, match="two different problems share the unique_id"):
         read_recorded(path)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from prm.errors import ConfigError, DataError, MissingFileError
-from prm.jsonl import dumps
-from prm.labels import LabelledRollout, StepLabel, write_labels
+from prm.jsonl import dumps, write_jsonl
+from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
-from prm.rollouts import Outcome, Rollout, StopReason, write_rollouts
+from prm.rollouts import Outcome, Rollout, StopReason
 from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
 from prm.training_rows import LabelView, RejectedRow, StepRow, load_rows
 
@@ -132,7 +132,7 @@ def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
 def test_labels_of_a_labeler_are_read_by_view(tmp_path: Path) -> None:
     decided = LabelledRollout(rollout(0, Outcome.CORRECT), (StepLabel("mc", 1, 4), StepLabel("mc", n_undecided=4)))
     undecided = LabelledRollout(rollout(1, Outcome.WRONG), (StepLabel("mc"), StepLabel("mc")))
-    write_labels(tmp_path / "labels.jsonl", [decided, undecided])
+    write_jsonl(tmp_path / "labels.jsonl", (row.to_dict() for row in [decided, undecided]))
     soft = load_rows(tmp_path / "labels.jsonl", label_view="soft")
     assert soft.rows[0].labels == (0.25, None) and soft.rows[0].hard_labels == (1, None)
     assert soft.rows[0].group == "id0" and soft.rows[0].source == "mc"
@@ -142,7 +142,7 @@ def test_labels_of_a_labeler_are_read_by_view(tmp_path: Path) -> None:
 
 def test_a_soft_view_that_the_stopping_rule_biases_is_refused_by_line(tmp_path: Path) -> None:
     biased = LabelledRollout(rollout(0, None), (StepLabel("mc", 1, 3, rule="first_success"), StepLabel("mc", 0, 8)))
-    write_labels(tmp_path / "labels.jsonl", [biased])
+    write_jsonl(tmp_path / "labels.jsonl", (row.to_dict() for row in [biased]))
     with pytest.raises(DataError, match=r"labels.jsonl, line 1: .*first_success.*biased"):
         load_rows(tmp_path / "labels.jsonl", label_view="soft")
     assert load_rows(tmp_path / "labels.jsonl").rows[0].labels == (1.0, 0.0)
@@ -158,7 +158,7 @@ def test_outcome_rows_have_one_label_and_count_what_they_drop(tmp_path: Path) ->
         (Outcome.WRONG, StopReason.LENGTH),  # a truncated rollout is not a wrong one
     ]
     rollouts = [rollout(i, outcome, stop=stop) for i, (outcome, stop) in enumerate(kinds)]
-    write_rollouts(tmp_path / "r.jsonl", [*rollouts, rollout(9, Outcome.WRONG, steps=())])
+    write_jsonl(tmp_path / "r.jsonl", (row.to_dict() for row in [*rollouts, rollout(9, Outcome.WRONG, steps=())]))
     loaded = load_rows(tmp_path / "r.jsonl", kind="orm")
     assert [row.labels for row in loaded.rows] == [(None, 1.0), (None, 0.0)]
     assert dict(loaded.dropped) == {"unparsable": 1, "timeout": 1, "ungraded": 1, "truncated": 1, "no steps": 1}
@@ -174,7 +174,7 @@ def test_an_outcome_model_learns_the_last_label_of_stepwise_rows(tmp_path: Path)
 
 
 def test_only_dropped_rows_is_an_error_that_says_why(tmp_path: Path) -> None:
-    write_rollouts(tmp_path / "r.jsonl", [rollout(0, Outcome.TIMEOUT), rollout(1, None)])
+    write_jsonl(tmp_path / "r.jsonl", (row.to_dict() for row in [rollout(0, Outcome.TIMEOUT), rollout(1, None)]))
     with pytest.raises(DataError, match=r"no row to train on \(dropped: 1 timeout, 1 ungraded\)"):
         load_rows(tmp_path / "r.jsonl", kind="orm")
 
