@@ -1,0 +1,63 @@
+"""A finished run is left alone, no other run replaces it unasked, and two runs do not share a directory."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prm.eval.evaluate_search import EvalConfig, run_eval
+
+from prm.errors import ConfigError
+
+
+def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
+    tiny_models: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"num_problems": 4, "n": 4, "beam_width": 2, "num_iterations": 3, "max_new_tokens": 12, "report": False}
+    chosen = EvalConfig(
+        output_dir=str(tmp_path),
+        model_name_or_path=tiny_models.generator,
+        prm_path=[f"tiny={tiny_models.verifier}"],
+        **options,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a random model writes no separator and no answer
+        first = run_eval(chosen)
+        before, table = contents(tmp_path), capsys.readouterr().out
+        second = run_eval(replace(chosen, num_workers=2, batch_tokens=999, overwrite=True))
+        assert contents(tmp_path) == before
+        assert capsys.readouterr().out == f"already finished: {tmp_path}\n{table}"
+        assert replace(second, verifiers=first.verifiers) == first  # tuples come back as lists
+        run_eval(replace(chosen, report=True))
+        new = {path.name for path in contents(tmp_path).keys() - before.keys()}
+        assert new == {"report.html", "accuracy.svg"}
+        with pytest.raises(ConfigError, match=r"finished run with n=4, and this one has 2; .*--overwrite true"):
+            run_eval(replace(chosen, n=2))
+        assert set(contents(tmp_path).items()) >= set(before.items())
+        run_eval(replace(chosen, n=2, overwrite=True))
+    after = contents(tmp_path)
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed == {"results.json", "results.jsonl", "samples.jsonl", "per_problem.jsonl"}  # the store only grew
+    stages = {path.name.rsplit("-", 1)[0] for path in before}
+    assert stages >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_runs_do_not_share_an_output_directory(world: SimpleNamespace, tmp_path: Path) -> None:
+    class Nosy(world.Generator):  # type: ignore[name-defined]
+        def generate(self, *arguments: Any, **options: Any) -> Any:
+            with pytest.raises(ConfigError, match="another process is writing here"):
+                run_eval(options, generator=self)
+            return super().generate(*arguments, **options)
+
+    generator = Nosy(world.careless)
+    options = EvalConfig(str(tmp_path), model_name_or_path="in memory", n=2, num_problems=2, report=False)
+    run_eval(options, generator=generator)
+    assert generator.calls
