@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.config import parse_config, run_main
+from prm.data_facts import problem_set
 from prm.errors import ConfigError, DataError
 from prm.generation.checkpoint import model_name, model_revision
 from prm.grading import MathGrader
@@ -89,7 +90,8 @@ def _label(
             workers=config.num_workers,
         )
         labelled = labeler.label(rollouts)
-    return (row.to_dict() for row in labelled), label_report(labelled, labeler.results, grader.version)
+    report = label_report(labelled, labeler.results, grader.version)
+    return (row.to_dict() for row in labelled), report | {"problem_set": problem_set(config.rollouts_path)}
 
 
 def _rollouts_hash(rollouts: Iterable[Rollout]) -> str:

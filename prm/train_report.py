@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm import __version__
+from prm.data_facts import data_facts
 
 if TYPE_CHECKING:
     from prm.train import TrainScriptArguments
@@ -44,6 +45,7 @@ def training_metrics(
             "dataset_name": Path(script.dataset_name).name
             if Path(script.dataset_name).exists()
             else script.dataset_name,
+            **data_facts(script.dataset_name),
             "digest": loaded.digest,
             "shuffled_labels": script.shuffle_labels,
             "dropped_rows": dict(loaded.dropped),

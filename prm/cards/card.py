@@ -9,8 +9,9 @@ from pathlib import Path
 from prm.cards.facts import VerifierFacts, without_local_paths
 from prm.cards.results import Results, describe_run, result_tables, verdict
 from prm.cards.snippet import Snippet
-from prm.cards.tables import Table, cell, tables_of
+from prm.cards.tables import cell
 from prm.cards.templates import render
+from prm.cards.training import training_tables
 
 PIPELINE_TAGS = {
     "token_classification": "token-classification",
@@ -50,7 +51,7 @@ def card_for(
             "identity": _identity(facts, base_model),
             "snippets": snippets,
             "scoring": [(label, cell(value)) for label, value in _scoring(facts)],
-            "training": _training(facts),
+            "training": training_tables(without_local_paths(facts.metrics)),
             "run": describe_run(results) if results else "",
             "verdict": verdict(results) if results else "",
             "results": result_tables(results) if results else [],
@@ -88,14 +89,6 @@ def _identity(facts: VerifierFacts, base_model: str) -> list[tuple[str, str]]:
         view = f", {facts.spec.label_view} labels" if facts.spec.label_view else ""
         rows.append(("Labels", f"{facts.spec.label_source}{view}"))
     return rows
-
-
-def _training(facts: VerifierFacts) -> list[Table]:
-    """What the training run wrote down, in its own words; what `_identity` shows already is left out."""
-    shown = {"kind", "label_view", "label_source", "base_model", "prm_version"}
-    metrics = {key: value for key, value in without_local_paths(facts.metrics).items() if key not in shown}
-    titles = {"Eval": "Measured on held-out rows, with 95% intervals", "Training": "Course of the training"}
-    return [Table(titles.get(table.title, table.title), table.markdown) for table in tables_of(metrics)]
 
 
 def _scoring(facts: VerifierFacts) -> list[tuple[str, str]]:

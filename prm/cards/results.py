@@ -143,5 +143,14 @@ def _quality(quality: Mapping[str, Any]) -> list[list[str]]:
         "step_auroc": "AUROC of steps, all problems together",
     }
     rows = [[text, estimate(quality[key])] for key, text in names.items() if quality.get(key)]
-    first_error = quality.get("first_error") or {}
-    return rows + [[f"First wrong step: {words(key)}", number(value)] for key, value in first_error.items()]
+    return rows + _first_error(quality.get("first_error") or {})
+
+
+def _first_error(found: Mapping[str, Any]) -> list[list[str]]:
+    """ProcessBench's numbers as sentences, each share with what it is a share of."""
+    names = {
+        "f1": "F1 of finding the first wrong step (ProcessBench's)",
+        "accuracy_wrong": f"First wrong step found, in {number(found.get('n_wrong'))} solutions that have one",
+        "accuracy_correct": f"No step called wrong, in {number(found.get('n_correct'))} solutions without a mistake",
+    }
+    return [[text, number(found[key])] for key, text in names.items() if found.get(key) is not None]

@@ -1,4 +1,4 @@
-"""Markdown tables of what a JSON file says, whatever its exact keys: shown as they are, rounded, never completed."""
+"""Markdown tables, and how a card writes the values in them: rounded, with their intervals, never completed."""
 
 from __future__ import annotations
 
@@ -40,38 +40,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
 
 
-def tables_of(values: Mapping[str, Any], title: str = "") -> list[Table]:
-    """One table of the plain values, then one for each mapping in it. Lists of records (a loss curve) stay in the
-    file."""
-    plain = {key: value for key, value in values.items() if _is_plain(value)}
-    tables = []
-    if plain:
-        rows = [(words(key), show(value)) for key, value in plain.items()]
-        tables.append(Table(title, markdown_table(["", "value"], rows)))
-    for key, value in values.items():
-        if isinstance(value, Mapping) and not _is_estimate(value):
-            tables += tables_of(value, f"{title}: {words(key)}" if title else words(key).capitalize())
-    return tables
-
-
 def show(value: Any) -> str:
     """A value, with its 95% interval where it carries one."""
     if not isinstance(value, Mapping):
         return number(value)
     center = value["mean"] if "mean" in value else value["value"]
+    if value.get("low") is None or value.get("high") is None:
+        return number(center)
     return f"{number(center)} [{number(value['low'])}, {number(value['high'])}]"
 
 
 def words(key: str) -> str:
     """A key as words."""
     return key.replace("_", " ")
-
-
-def _is_estimate(value: Any) -> bool:
-    return isinstance(value, Mapping) and {"low", "high"} <= set(value) and bool({"mean", "value"} & set(value))
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(isinstance(item, str | int | float) for item in value)
-    return isinstance(value, str | int | float) or _is_estimate(value)

@@ -16,9 +16,9 @@ from prm.eval.search.base import ProblemResult
 
 from prm.cards.card import card_for
 from prm.cards.facts import count_parameters, read_facts, without_local_paths
-from prm.cards.results import read_results, verdict
+from prm.cards.results import read_results, result_tables, verdict
 from prm.cards.snippet import Snippet
-from prm.cards.tables import tables_of
+from prm.cards.tables import markdown_table, show
 from prm.errors import DataError, HubError, MissingFileError
 
 SNIPPETS = [Snippet("With plain transformers", "print(1)", "1")]
@@ -145,25 +145,79 @@ def test_the_front_matter_names_base_and_licence_when_they_are_known(tiny_verifi
     assert "process-reward-model" in metadata["tags"]
 
 
-def test_training_metrics_are_shown_with_their_intervals_and_without_local_paths(
-    tiny_verifier_dir: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[..., Path], tmp_path: Path) -> None:
     directory = tiny_verifier_dir()
     labels = tmp_path / "labels.jsonl"
     labels.touch()
+    counts = {"rows": 12_000, "groups": 300, "tokens": 99_000, "labels": 40_000, "mean_target": 0.625}
     metrics = {
-        "data": {"dataset_name": str(labels), "shuffled_labels": True, "train": {"rows": 12_000}},
-        "hyperparameters": {"learning_rate": 1e-05, "prompt_template": "/think {problem}"},
-        "training": {"steps": 7, "loss_history": [{"step": 1, "loss": 0.7}], "final_loss": None},
-        "eval": {"auroc": {"value": 0.81234, "low": 0.78, "high": 0.84, "n": 50}},
+        "data": {
+            "dataset_name": str(labels),
+            "problem_set": "arithmetic, train",
+            "generator": "gen13",
+            "completions_per_step": 8,
+            "label_accuracy": {"mean": 0.91, "low": 0.9, "high": 0.92, "n": 50},
+            "digest": "90432eb1c5b342ee",
+            "shuffled_labels": True,
+            "dropped_rows": {"truncated": 3},
+            "train": counts,
+            "eval": {},
+        },
+        "hyperparameters": {
+            "learning_rate": 1e-05,
+            "head_init_tokens": ["-", "+"],
+            "adam_beta1": 0.9,
+            "dtype": "float32",
+            "bf16": True,
+        },
+        "parameters": {"total": 1000, "trainable": 10, "dtype": "float32"},
+        "training": {"steps": 7, "epochs": 2.0, "loss_history": [{"step": 1, "loss": 0.7}], "final_loss": None},
+        "eval": {"auroc": {"value": 0.81234, "low": 0.78, "high": 0.84, "n": 50}, "loss": {"value": 0.5}},
     }
     (directory / "train_metrics.json").write_text(json.dumps(metrics))
     card = card_for(read_facts(directory), "user/my-prm", SNIPPETS)
-    assert "| dataset name | labels.jsonl |" in card and str(tmp_path) not in card
-    assert "| rows | 12,000 |" in card and "| learning rate | 1e-05 |" in card
-    assert "| auroc | 0.8123 [0.78, 0.84] |" in card
-    assert "/think {problem}" in card and "loss history" not in card and "final loss" not in card
-    assert "labels were shuffled" in card
+    for row in (
+        "Rows | labels.jsonl",
+        "Problems from | arithmetic, train",
+        "Sampled with | gen13",
+        "Completions for each step | 8",
+        "Share of right labels, against the truth | 0.91 [0.9, 0.92]",
+        "Trained on | 12,000 solutions of 300 problems, 40,000 labels (62.5% right), 99,000 tokens",
+        "Left out | 3 truncated",
+        "Learning rate | 1e-05",
+        "Head started from the language model's rows of | -, +",
+        "Precision | float32 weights, bf16 mixed precision",
+        "Parameters trained | 10 of 1,000",
+        "Optimiser steps | 7 (2 epochs)",
+        "AUROC | 0.8123 [0.78, 0.84]",
+        "Loss, in nats per label | 0.5",
+    ):
+        assert f"| {row} |" in card
+    assert str(tmp_path) not in card and "labels were shuffled" in card
+    assert not [
+        word for word in ("digest", "adam beta1", "loss history", "Last training loss", "Held out |") if word in card
+    ]
+
+
+@pytest.mark.parametrize("metrics", [{"eval": {}}, {"data": {"train": {"rows": 3}}}, {"training": {"steps": 1}}])
+def test_what_the_metrics_lack_is_left_out(tiny_verifier_dir: Callable[..., Path], metrics: dict[str, Any]) -> None:
+    directory = tiny_verifier_dir()
+    (directory / "train_metrics.json").write_text(json.dumps(metrics))
+    card = card_for(read_facts(directory), "user/my-prm", SNIPPETS)
+    assert "None" not in card.split("## Training")[1].split("## What it is worth")[0]
+
+
+def test_first_wrong_steps_are_told_as_shares_of_something(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "eval", {"prm": "aa"})
+    content = json.loads((run / "results.json").read_text())
+    found = {"f1": 0.75, "accuracy_wrong": 0.625, "accuracy_correct": None, "n_wrong": 32, "n_correct": 0}
+    content["verifiers"]["prm"]["quality"] = {"first_error": found}
+    (run / "results.json").write_text(json.dumps(content))
+    (table,) = [t.markdown for t in result_tables(read_results(run, "aa")) if t.title == "Telling right from wrong"]
+    assert table.splitlines()[2:] == [
+        "| F1 of finding the first wrong step (ProcessBench's) | 0.75 |",
+        "| First wrong step found, in 32 solutions that have one | 0.625 |",
+    ]
 
 
 def test_local_paths_are_cut_only_where_they_are_paths(tmp_path: Path) -> None:
@@ -173,8 +227,8 @@ def test_local_paths_are_cut_only_where_they_are_paths(tmp_path: Path) -> None:
 
 
 def test_a_cell_cannot_break_its_table() -> None:
-    (table,) = tables_of({"template": "a|b", "separator": " \n"})
-    assert table.markdown.splitlines()[-2:] == ["| template | a\\|b |", "| separator | `' \\n'` |"]
+    table = markdown_table(["", ""], [["template", show("a|b")], ["separator", show(" \n")]])
+    assert table.splitlines()[-2:] == ["| template | a\\|b |", "| separator | `' \\n'` |"]
 
 
 def test_parameters_are_counted_from_the_file(tiny_verifier_dir: Callable[..., Path]) -> None:

@@ -1,0 +1,94 @@
+"""What the card says of the training: the data, the settings a reader asks for, and the held-out metrics.
+
+Everything else is in `train_metrics.json`, which is published with the weights. What a file lacks is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prm.cards.tables import Table, markdown_table, number, show, words
+
+_METRICS = {
+    "loss": "Loss, in nats per label",
+    "step_accuracy": "Accuracy of steps",
+    "accuracy": "Accuracy of solutions",
+    "auroc": "AUROC",
+    "auroc_within": "AUROC within a problem (chance: 0.5)",
+    "first_error_f1": "F1 of finding the first wrong step (ProcessBench's)",
+}
+_SETTINGS = {
+    "learning_rate": "Learning rate",
+    "lr_scheduler_type": "Schedule",
+    "warmup_steps": "Warm-up",
+    "optim": "Optimiser",
+    "weight_decay": "Weight decay",
+    "global_batch": "Solutions in a batch, over all processes",
+    "max_length": "Longest row, in tokens",
+    "head_init_tokens": "Head started from the language model's rows of",
+    "lora_r": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "lora_target_modules": "LoRA target modules",
+    "seed": "Seed",
+}
+
+
+def training_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Tables of a `train_metrics.json`; none where it is empty."""
+    measured = [(_METRICS.get(name, words(name)), show(value)) for name, value in metrics.get("eval", {}).items()]
+    rows = {
+        "Data": _data(metrics.get("data", {})),
+        "Settings": _settings(metrics),
+        "Measured on held-out rows, with 95% intervals": measured,
+    }
+    return [Table(title, markdown_table(["", ""], found)) for title, found in rows.items() if found]
+
+
+def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("Rows", data.get("dataset_name")),
+        ("Problems from", data.get("problem_set")),
+        ("Sampled with", data.get("generator")),
+        ("Completions for each step", data.get("completions_per_step")),
+        ("Solutions for each problem", data.get("solutions_per_problem")),
+        ("Share of right labels, against the truth", data.get("label_accuracy")),
+        ("Trained on", _count(data.get("train", {}))),
+        ("Held out", _count(data.get("eval", {}))),
+        ("Left out", ", ".join(f"{count:,} {why}" for why, count in (data.get("dropped_rows") or {}).items())),
+        ("Labels", "shuffled: it is a control" if data.get("shuffled_labels") else None),
+    ]
+    return [(label, show(value)) for label, value in rows if value not in (None, "")]
+
+
+def _count(counts: Mapping[str, Any]) -> str:
+    if not counts.get("rows"):
+        return ""
+    text = f"{counts['rows']:,} solutions"
+    if "groups" in counts:
+        text += f" of {counts['groups']:,} problems"
+    if "labels" in counts:
+        text += f", {counts['labels']:,} labels ({counts['mean_target']:.1%} right), {counts['tokens']:,} tokens"
+    if counts.get("truncated_rows"):
+        text += f"; {counts['truncated_rows']:,} of them cut to the longest row"
+    return text
+
+
+def _settings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    settings, parameters, course = (metrics.get(name, {}) for name in ("hyperparameters", "parameters", "training"))
+    rows = [(text, settings[name]) for name, text in _SETTINGS.items() if name in settings]
+    if "trainable" in parameters:
+        trained = f"{parameters['trainable']:,} of {parameters['total']:,}"
+        rows.insert(0, ("Parameters trained", trained))
+    mixed = next((name for name in ("bf16", "fp16") if settings.get(name)), None)
+    if "dtype" in settings:
+        rows.append(("Precision", f"{settings['dtype']} weights" + (f", {mixed} mixed precision" if mixed else "")))
+    if settings.get("after_first_error") == "drop":
+        rows.append(("Labels behind the first wrong step", "left out"))
+    if "steps" in course:
+        epochs = f" ({number(course['epochs'])} epochs)" if course.get("epochs") is not None else ""
+        rows.append(("Optimiser steps", f"{course['steps']:,}{epochs}"))
+    if course.get("final_loss") is not None:
+        rows.append(("Last training loss", course["final_loss"]))
+    return [(label, show(value)) for label, value in rows]

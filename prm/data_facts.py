@@ -1,0 +1,56 @@
+"""How a training file was made: what the stage that wrote it says in the report beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+REPORTS = ("label_report.json", "rollout_report.json")
+
+
+def data_facts(path: str | Path) -> dict[str, Any]:
+    """Problem set, generator, samples and label accuracy of a `labels.jsonl` or `rollouts.jsonl`.
+
+    Empty for any other file, and where the report is of another content than the file's. Keys: `problem_set`,
+    `generator`, `completions_per_step` or `solutions_per_problem`, `label_accuracy` (a mean with its interval, where
+    the truth is known); one that is not known is left out.
+    """
+    report = _report(Path(path))
+    settings = report.get("settings", {})
+    counted = "completions_per_step" if "labeler" in settings else "solutions_per_problem"
+    facts = {
+        "problem_set": problem_set(path),
+        "generator": settings.get("model_name_or_path"),
+        counted: settings.get("n"),
+        "label_accuracy": (report.get("truth") or {}).get("step_accuracy"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def problem_set(path: str | Path) -> str | None:
+    """The problems that a `rollouts.jsonl` or `labels.jsonl` is of, as far as its report says."""
+    report = _report(Path(path))
+    settings = report.get("settings", {})
+    name = settings.get("dataset_name")
+    if name is None:
+        return report.get("problem_set")
+    split = settings.get("dataset_split")
+    return Path(name).name if Path(name).exists() else f"{name}, {split}" if split else str(name)
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """The report beside a file, empty unless it is of this content."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    for name in REPORTS:
+        try:
+            report = json.loads((path.parent / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(report, dict) and content.startswith(str(report.get("data_hash") or "none")):
+            return report
+    return {}
