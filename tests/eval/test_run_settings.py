@@ -54,10 +54,10 @@ def test_two_runs_do_not_share_an_output_directory(world: SimpleNamespace, tmp_p
     class Nosy(world.Generator):  # type: ignore[name-defined]
         def generate(self, *arguments: Any, **options: Any) -> Any:
             with pytest.raises(ConfigError, match="another process is writing here"):
-                run_eval(options, generator=self)
+                run_eval(chosen, generator=self)
             return super().generate(*arguments, **options)
 
     generator = Nosy(world.careless)
-    options = EvalConfig(str(tmp_path), model_name_or_path="in memory", n=2, num_problems=2, report=False)
-    run_eval(options, generator=generator)
+    chosen = EvalConfig(str(tmp_path), model_name_or_path="in memory", n=2, num_problems=2, report=False)
+    run_eval(chosen, generator=generator)
     assert generator.calls
