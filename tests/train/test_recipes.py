@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from prm.data_gen.label import LabelConfig
+from prm.data_gen.label import main as label
+from prm.data_gen.options import SamplingOptions
+from prm.data_gen.rollout import RolloutConfig
+from prm.data_gen.rollout import main as rollout
+from prm.eval.evaluate_search import EvalConfig
 
-from prm.train import main
+from prm.config import parse_config
+from prm.train import TrainScriptArguments, VerifierModelConfig, main
 from prm.verifier import Verifier
+from prm.verifier_config import VerifierConfig
+from prm.worlds.pretrain import PretrainConfig
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+CONFIGS: dict[str, list[Any]] = {
+    "rollout": [RolloutConfig],
+    "label": [LabelConfig],
+    "train": [TrainScriptArguments, VerifierConfig, VerifierModelConfig],
+    "eval": [EvalConfig],
+    "pretrain": [PretrainConfig],
+}
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-math-prm-lora", "qwen2.5-math-prm-full"])
@@ -45,9 +63,6 @@ def test_training_recipes_run(
 
 
 def test_generator_recipes_run(base_dir: Callable[..., Path], tmp_path: Path) -> None:
-    from prm.data_gen.label import main as label
-    from prm.data_gen.rollout import main as rollout
-
     problems = tmp_path / "problems.jsonl"
     problems.write_text('{"question": "1+1", "answer": "#### 2"}\n{"question": "2+2", "answer": "#### 4"}\n')
     common = ["--model_name_or_path", str(base_dir("llama", chat=True)), "--max_new_tokens", "8", "--n", "2"]
@@ -77,3 +92,29 @@ def test_every_recipe_says_how_it_is_run(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     launches = [line for line in head if f"recipes/{path.parent.name}/{path.name}" in line]
     assert launches, f"the header of {path} has no line that runs it"
+    if path.parent.name != "accelerate":
+        parts = [line.split(":")[0] for line in head if re.match(r"# [A-Z]\w+: ", line)]
+        assert parts[:3] == ["# Purpose", "# Prerequisite", "# Command"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(RECIPES.glob("*/*.yaml")) if path.parent.name != "accelerate"],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_every_recipe_is_read_by_its_command(path: Path) -> None:
+    command = command_of(path)
+    on_a_cpu = ["--use_cpu", "true", "--bf16", "false"] if command == "train" else []
+    for config in parse_config(CONFIGS[command], ["--config", str(path), *on_a_cpu]):
+        if isinstance(config, SamplingOptions):
+            config.check()
+
+
+def command_of(path: Path) -> str:
+    """The `prm` command that the recipe's header runs it with."""
+    head = "".join(line.removeprefix("#") + "\n" for line in path.read_text().splitlines() if line.startswith("#"))
+    launch = head.replace("\\\n", " ").split("Command: ")[1].splitlines()[0]
+    assert f"--config recipes/{path.parent.name}/{path.name}" in " ".join(launch.split())
+    found = re.search(r"^prm (\w+) |-m prm\.(\w+) ", launch)
+    assert found, launch
+    return found[1] or found[2]
