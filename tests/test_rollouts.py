@@ -51,9 +51,7 @@ def test_rows_are_read_as_they_were_written() -> None:
         ({"cost": 3}, "3 is not a cost"),
     ],
 )
-def test_a_row_that_is_no_rollout_is_named_with_its_line(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_row_that_is_no_rollout_is_named_with_its_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "rollouts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in (ROLLOUT.to_dict(), ROLLOUT.to_dict() | change)))
     with pytest.raises(DataError) as caught:
@@ -79,7 +77,7 @@ def test_a_row_that_is_no_rollout_is_named_with_its_line(
 def test_a_label_that_is_none_is_named_with_its_line(change: dict[str, Any], message: str) -> None:
     row = LABELLED.to_dict()
     row["labels"][0] |= change
-    with pytest.raises(DataError, match="labels.jsonl, line 4: the labels are not those of `prm label`") as caught:
+    with pytest.raises(DataError, match=r"labels\.jsonl, line 4: the labels are not those of `prm label`") as caught:
         LabelledRollout.from_dict(row, path="labels.jsonl", line=4)
     assert message in str(caught.value)
 
@@ -94,6 +92,6 @@ def test_a_label_that_is_none_is_named_with_its_line(change: dict[str, Any], mes
     ],
 )
 def test_a_row_that_is_no_labelled_rollout_is_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match="labels.jsonl, line 4: ") as caught:
+    with pytest.raises(DataError, match=r"labels\.jsonl, line 4: ") as caught:
         LabelledRollout.from_dict(LABELLED.to_dict() | change, path="labels.jsonl", line=4)
     assert message in str(caught.value)
