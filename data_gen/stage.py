@@ -46,6 +46,12 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
+def _brief(value: Any) -> str:
+    """A setting's value for a message; of a long text its ends."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-38:]}"
+
+
 def _nothing_grown(report: Mapping[str, Any]) -> set[str]:
     return set()
 
@@ -94,7 +100,9 @@ class StageOutput:
         changed = [name for name in names if before.get(name) != after.get(name)]
         if changed:
             self._check_replaceable(report, [name for name in changed if name not in self.grown(report)])
-            differences = ", ".join(f"{name}: {before.get(name)!r} -> {after.get(name)!r}" for name in changed)
+            differences = ", ".join(
+                f"{name}: {_brief(before.get(name))} -> {_brief(after.get(name))}" for name in changed
+            )
             logger.warning("%s: made anew with other settings (%s)", self.data_path, differences)
         elif report["data_hash"] != file_hash(self.data_path):
             logger.warning("%s: changed since it was written; it is made anew from the ledger", self.data_path)
@@ -115,10 +123,10 @@ class StageOutput:
         if not changed or self.overwrite:
             return
         before, name = report["settings"], changed[0]
-        there = f"{name}={before[name]!r}" if name in before else f"{name} unknown"
+        there = f"{name}={_brief(before[name])}" if name in before else f"{name} unknown"
         raise ConfigError(
-            f"{self.directory} holds a finished run with {there}, and this one has {self.settings.get(name)!r}; give "
-            "another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
+            f"{self.directory} holds a finished run with {there}, and this one has {_brief(self.settings.get(name))}; "
+            "give another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
         )
 
     def write(

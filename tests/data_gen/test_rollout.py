@@ -101,6 +101,7 @@ def test_more_problems_and_samples_are_added_to_a_finished_run(
     [
         ({"temperature": 0.5}, "with temperature=1.0, and this one has 0.5"),
         ({"n": 2}, "with n=3, and this one has 2"),
+        ({"prompt_template": 500 * "x" + "{problem}"}, "and this one has '" + 37 * "x" + "..."),
         ({"num_problems": 5}, "with num_problems=6, and this one has 5"),
         ({"skip_problems": 1}, "with skip_problems=0, and this one has 1"),
         ({"n": 4, "splitter": "line"}, "with splitter='separator:\\n', and this one has 'line'"),
