@@ -34,7 +34,7 @@ class QuickstartConfig:
     output_dir: str = field(default="runs/quickstart", metadata={"help": "Directory of everything the run writes"})
     seed: int = field(default=0, metadata={"help": "Seed of problems, samples, training and search"})
     from_scratch: bool = field(
-        default=False, metadata={"help": "Train the generator and the base model first (about half an hour)"}
+        default=False, metadata={"help": "Train the generator and the base model first (about an hour and a half)"}
     )
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights"})
     smoke: bool = field(default=False, metadata={"help": "Tiny sizes, to see that every stage runs; no claim"})
@@ -52,7 +52,7 @@ class Sizes:
     search_n: tuple[int, ...]
 
 
-FULL = Sizes(700, 4, 8, 300, 16, (4, 8, 16))
+FULL = Sizes(500, 4, 8, 300, 16, (4, 8, 16))
 SMOKE = Sizes(24, 2, 2, 20, 4, (4,))
 
 
@@ -76,15 +76,8 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     models = {name: f"{PREFIX}{name}" for name in ("generator", "base")}
     if config.from_scratch:
         for name in models:
-            first, models[name] = str(out / f"{name}_1"), str(out / name)
-            yield _stage(f"pretrain the {name}, first part", "pretrain", f"pretrain_{name}_1", output_dir=first)
-            yield _stage(
-                f"pretrain the {name}, second part",
-                "pretrain",
-                f"pretrain_{name}_2",
-                init_from=first,
-                output_dir=models[name],
-            )
+            models[name] = str(out / name)
+            yield from _pretraining(name, out)
     yield _stage(
         "sample solutions of training problems",
         "rollout",
@@ -92,6 +85,7 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
         model_name_or_path=models["generator"],
         num_problems=sizes.train_problems,
         n=sizes.rollouts_per_problem,
+        num_workers=_workers(),
         seed=config.seed,
         output_dir=out / "rollouts",
     )
@@ -102,6 +96,7 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
         model_name_or_path=models["generator"],
         rollouts_path=out / "rollouts" / ROLLOUT_FILE,
         n=sizes.completions_per_prefix,
+        num_workers=_workers(),
         seed=config.seed,
         output_dir=out / "labels",
     )
@@ -137,6 +132,17 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
         seed=config.seed,
         output_dir=out / "eval",
     )
+
+
+def _pretraining(name: str, out: Path) -> Iterator[Stage]:
+    """The parts of a shipped model's training, each from the checkpoint of the one before."""
+    parts = sorted(path.stem for path in _recipes().glob(f"pretrain_{name}_*.yaml"))
+    start: dict[str, Any] = {}
+    for number, recipe in enumerate(parts, start=1):
+        directory = out / (name if number == len(parts) else f"{name}_{number}")
+        purpose = f"pretrain the {name}, part {number} of {len(parts)}"
+        yield _stage(purpose, "pretrain", recipe, output_dir=directory, **start)
+        start = {"init_from": directory}
 
 
 def _workers() -> int:

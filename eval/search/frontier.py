@@ -6,7 +6,8 @@ draws one step for each of its free places, sets finished branches aside, and ke
 
 - A finished branch keeps its place: it is neither extended nor copied, and the room left shrinks by one. So a search
   of width n never generates more than n solutions.
-- Equal unfinished branches of a tree are one branch: it is scored once and kept once.
+- Equal branches keep a place each, as in the paper, and are scored once. Merged, they would leave the room to the worse
+  steps: where most samples agree on the right step, most of the tree would follow the wrong ones.
 - No sample is drawn twice: children of equal prefixes have different sample indices, over all trees of a problem.
 - A branch that ran out of tokens is not finished, and does not come back.
 - Tokens are carried: a branch continues exactly the ids that were generated.
@@ -176,8 +177,8 @@ class Frontier:
             tree.search.unfinished += [c for c in family if not c.finished and c.stop_reason is not StopReason.STOP]
             tree.room = len(continuing)
             ended += len(family) - len(continuing)
-            tree.live = list({child.text: child for child in reversed(continuing)}.values())[::-1]
-            if len(tree.live) > self._places(tree):
+            tree.live = continuing
+            if len(tree.live) > self._places(tree) and len({branch.text for branch in tree.live}) > 1:
                 open_trees.append((tree, tree.live))
         self._prune(open_trees)
         return ended
@@ -186,8 +187,8 @@ class Frontier:
         return ceil(tree.room / self.plan.beam_width)
 
     def _prune(self, contested: Sequence[tuple[_Tree, list[Branch]]]) -> None:
-        """Score the branches of every tree that has more than it may keep, and keep the best; equal scores stay in
-        the order they were drawn in, which is random."""
+        """Score the branches of every tree that has more than it may keep, and different ones; keep the best. Equal
+        scores stay in the order they were drawn in, which is random."""
         scored = iter(self._scored([(tree.search, branch) for tree, live in contested for branch in live]))
         for tree, live in contested:
             ranked = sorted((next(scored) for _ in live), key=lambda branch: -branch.score)

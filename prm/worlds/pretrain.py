@@ -1,6 +1,6 @@
 """Train the arithmetic world's two models, the generator and the base for verifiers, with TRL's `SFTTrainer`.
 
-    python -m prm.worlds.pretrain --config recipes/arithmetic/pretrain_base.yaml
+    prm pretrain --config recipes/arithmetic/pretrain_base_1.yaml
 
 The generator learns to solve chains, for a short time only. The base learns to solve and to check: first single
 operations, then whole chains, with injected mistakes. In a checking row the token predicted at every
