@@ -6,8 +6,8 @@ draws one step for each of its free places, sets finished branches aside, and ke
 
 - A finished branch keeps its place: it is neither extended nor copied, and the room left shrinks by one. So a search
   of width n never generates more than n solutions.
-- Equal branches keep a place each, as in the paper, and are scored once. Merged, they would leave the room to the worse
-  steps: where most samples agree on the right step, most of the tree would follow the wrong ones.
+- Equal branches keep a place each, as in the paper, and are scored once. Merged, they would leave the room to worse
+  steps: where most samples agree on the right step, most of the tree would follow wrong ones.
 - No sample is drawn twice: children of equal prefixes have different sample indices, over all trees of a problem.
 - A branch that ran out of tokens is not finished, and does not come back.
 - Tokens are carried: a branch continues exactly the ids that were generated.
