@@ -137,13 +137,19 @@ class Best:
     """
 
     key: str
+    label: str
     gain: Estimate
     held_out_gain: Estimate
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Best:
         """Inverse of `dataclasses.asdict`."""
-        return cls(found["key"], Estimate(**found["gain"]), Estimate(**found["held_out_gain"]))
+        return cls(
+            found["key"],
+            found.get("label", found["key"]),
+            Estimate(**found["gain"]),
+            Estimate(**found["held_out_gain"]),
+        )
 
 
 def best_prm_method(methods: Sequence[MethodResult], baseline: Sequence[float], n: int, seed: int = 0) -> Best | None:
@@ -158,6 +164,7 @@ def best_prm_method(methods: Sequence[MethodResult], baseline: Sequence[float], 
         held_out[parity::2] = elsewhere.per_problem[parity::2]
     return Best(
         key=best.key,
+        label=best.label,
         gain=paired_difference(best.per_problem, baseline, seed=seed),
         held_out_gain=paired_difference(held_out, baseline, seed=seed),
     )

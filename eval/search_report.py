@@ -115,9 +115,8 @@ def _known(value: float) -> float | None:
 def _best_sentence(config: EvalConfig, result: EvalResult) -> str:
     assert result.best is not None
     gain, held_out = result.best.gain, result.best.held_out_gain
-    label = _labels(result)[result.best.key]
     return (
-        f"best PRM method: {label}, {_points(gain)} points over {method_title(config.baseline)}; "
+        f"best PRM method: {result.best.label}, {_points(gain)} points over {method_title(config.baseline)}; "
         f"with the method chosen on the other half of the problems {_points(held_out)}"
     )
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from prm.cli import COMMANDS
 from prm.errors import ConfigError, DataError
 from prm.jsonl import write_json
@@ -77,7 +79,7 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     if config.from_scratch:
         for name in models:
             models[name] = str(out / name)
-            yield from _pretraining(name, out)
+            yield from _pretraining(name, out, smoke=config.smoke)
     yield _stage(
         "sample solutions of training problems",
         "rollout",
@@ -134,15 +136,17 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     )
 
 
-def _pretraining(name: str, out: Path) -> Iterator[Stage]:
+def _pretraining(name: str, out: Path, *, smoke: bool) -> Iterator[Stage]:
     """The parts of a shipped model's training, each from the checkpoint of the one before."""
-    parts = sorted(path.stem for path in _recipes().glob(f"pretrain_{name}_*.yaml"))
-    start: dict[str, Any] = {}
+    parts = sorted(_recipes().glob(f"pretrain_{name}_*.yaml"))
+    options: dict[str, Any] = {}
     for number, recipe in enumerate(parts, start=1):
         directory = out / (name if number == len(parts) else f"{name}_{number}")
+        if smoke:
+            options["phase_tokens"] = [5000] * len(yaml.safe_load(recipe.read_text(encoding="utf-8"))["phase_task"])
         purpose = f"pretrain the {name}, part {number} of {len(parts)}"
-        yield _stage(purpose, "pretrain", recipe, output_dir=directory, **start)
-        start = {"init_from": directory}
+        yield _stage(purpose, "pretrain", recipe.stem, output_dir=directory, **options)
+        options["init_from"] = directory
 
 
 def _workers() -> int:
@@ -231,7 +235,7 @@ def _closing(config: QuickstartConfig, findings: dict[str, Any]) -> str:
     lines = [
         "",
         f"step labels that agree with the truth: {_percent(label)}",
-        f"best PRM method, {best['key']}: {_points(best['gain'])} points over majority voting",
+        f"best PRM method, {best['label']}: {_points(best['gain'])} points over majority voting",
         f"the same over shuffled labels: {_points(findings['over_shuffled'])} points",
     ]
     if not config.smoke:

@@ -99,6 +99,7 @@ def test_searches_draw_no_more_solutions_than_best_of_n(finished: SimpleNamespac
 def test_the_best_method_and_the_controls_are_reported(finished: SimpleNamespace) -> None:
     summary = json.loads((finished.folder / "results.json").read_text())
     assert summary["best"]["key"].endswith("/perfect@8")
+    assert summary["best"]["label"].endswith(", perfect")
     assert summary["best"]["gain"]["low"] > 0
     assert summary["best"]["held_out_gain"]["mean"] <= summary["best"]["gain"]["mean"]
     assert {row["control"] for row in summary["controls"]} >= {"best_of_n/blind@8", "beam_search/blind@8"}
