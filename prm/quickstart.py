@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prm.cli import COMMANDS
 from prm.errors import ConfigError, DataError
 from prm.jsonl import write_json
@@ -40,6 +38,10 @@ class QuickstartConfig:
     )
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights"})
     smoke: bool = field(default=False, metadata={"help": "Tiny sizes, to see that every stage runs; no claim"})
+
+    def __post_init__(self) -> None:
+        if self.smoke and self.from_scratch:
+            raise ConfigError("smoke and from_scratch exclude each other: a model trained for a moment solves nothing")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     if config.from_scratch:
         for name in models:
             models[name] = str(out / name)
-            yield from _pretraining(name, out, smoke=config.smoke)
+            yield from _pretraining(name, out)
     yield _stage(
         "sample solutions of training problems",
         "rollout",
@@ -136,17 +138,15 @@ def stages(config: QuickstartConfig) -> Iterator[Stage]:
     )
 
 
-def _pretraining(name: str, out: Path, *, smoke: bool) -> Iterator[Stage]:
+def _pretraining(name: str, out: Path) -> Iterator[Stage]:
     """The parts of a shipped model's training, each from the checkpoint of the one before."""
-    parts = sorted(_recipes().glob(f"pretrain_{name}_*.yaml"))
-    options: dict[str, Any] = {}
+    parts = sorted(path.stem for path in _recipes().glob(f"pretrain_{name}_*.yaml"))
+    start: dict[str, Any] = {}
     for number, recipe in enumerate(parts, start=1):
         directory = out / (name if number == len(parts) else f"{name}_{number}")
-        if smoke:
-            options["phase_tokens"] = [5000] * len(yaml.safe_load(recipe.read_text(encoding="utf-8"))["phase_task"])
         purpose = f"pretrain the {name}, part {number} of {len(parts)}"
-        yield _stage(purpose, "pretrain", recipe.stem, output_dir=directory, **options)
-        options["init_from"] = directory
+        yield _stage(purpose, "pretrain", recipe, output_dir=directory, **start)
+        start = {"init_from": directory}
 
 
 def _workers() -> int:
