@@ -201,7 +201,7 @@ def generate_once(
     """
     keys = request_keys(generator, sampling, requests)
     plan = _plan(generator, requests, sampling)
-    missing = [batch for batch in ([i for i in batch if keys[i] not in ledger] for batch in plan) if batch]
+    missing = _missing(plan, keys, ledger)
     advance = progress or (lambda count: None)
     advance(len(requests) - sum(map(len, missing)))
 
@@ -214,6 +214,21 @@ def generate_once(
         ledger.append(dict(zip((keys[i] for i in batch), made["records"], strict=True)), made["seconds"])
         advance(len(batch))
     return [_completion(ledger[key], generator.num_parameters) for key in keys]
+
+
+def _missing(plan: Sequence[Sequence[int]], keys: Sequence[str], ledger: Ledger) -> list[list[int]]:
+    """The batches of the plan without what the ledger has; of equal requests, the first alone is asked."""
+    seen: set[str] = set()
+    missing = []
+    for batch in plan:
+        asked = []
+        for i in batch:
+            if keys[i] not in ledger and keys[i] not in seen:
+                seen.add(keys[i])
+                asked.append(i)
+        if asked:
+            missing.append(asked)
+    return missing
 
 
 def _plan(generator: Generator, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]:

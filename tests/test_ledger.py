@@ -87,6 +87,19 @@ def test_more_samples_ask_only_what_is_new(path: Path) -> None:
     assert sorted(more.asked) == [6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_equal_requests_are_asked_once(path: Path, workers: int) -> None:
+    requests = [REQUESTS[seed] for seed in (0, 1, 1, 2, 0, 3, 4, 1, 0, 5)]  # within a batch of four, and across
+    seen: list[int] = []
+    with Ledger(path) as ledger:
+        completions = generate_once(CountingGenerator(), requests, SAMPLING, ledger, seen.append, workers)
+        assert len(ledger) == 6
+    assert [c.token_ids[0] for c in completions] == [request.seed for request in requests]
+    assert sum(seen) == len(requests)
+    lines = path.read_bytes().split(b"\n")
+    assert sum(line.startswith(b'{"key"') for line in lines) == 6
+
+
 def test_keys_tell_every_ingredient_apart() -> None:
     generator = CountingGenerator()
     other = CountingGenerator()
