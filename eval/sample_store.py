@@ -48,7 +48,7 @@ class RowFile:
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
         rows = {}
-        for number, line in enumerate(whole.decode("utf-8").splitlines(), start=1):
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
                 row = json.loads(line)
                 rows[str(row["key"])] = row

@@ -74,6 +74,14 @@ def test_other_settings_and_corrected_problems_are_asked_for_anew(world: SimpleN
     assert (other.asked, more.asked, corrected.asked) == ([0, 1, 2], [3], [0])
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_separator_within_a_text_ends_no_row(tmp_path: Path, separator: str) -> None:
+    file = SampleStore(tmp_path).file("stage", {})
+    rows = [{"key": "a", "text": f"one{separator}two"}, {"key": "b", "text": separator}]
+    file.append(rows)
+    assert list(file.read().values()) == rows
+
+
 def test_a_damaged_line_is_named(world: SimpleNamespace, tmp_path: Path) -> None:
     problems, store = world.problems(2), SampleStore(tmp_path)
     complete(store, problems, Work())
