@@ -46,7 +46,8 @@ def check_workers(workers: int, device: str | None) -> None:
 def work_through(
     chunks: Sequence[Chunk], work: Work, workers: int, advance: Advance
 ) -> Iterator[tuple[Chunk, list[dict[str, Any]]]]:
-    """Yield every chunk with its rows, as they are finished; with one worker, in order and in this process.
+    """Yield every chunk with its rows, as they are finished; with one worker, in order and in this process. Rows that
+    others have finished when one fails are yielded before its error is raised.
 
     Raises:
         ModelError: a process died, for want of memory for instance.
@@ -71,12 +72,32 @@ def work_through(
                     number, rows = content
                     yield chunks[number], rows
                 elif kind == "error":
+                    others = [other for other in running if other is not connection]
+                    yield from ((chunks[number], rows) for number, rows in _waiting_rows(others, advance))
                     raise content
                 else:
                     running.pop(connection).join()
+                    connection.close()
     finally:
         for process in running.values():
             process.kill()
+        for connection, process in running.items():
+            process.join()
+            connection.close()
+
+
+def _waiting_rows(connections: Sequence[Connection], advance: Advance) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The rows in these pipes, each with the number of its chunk; nobody is waited for."""
+    for connection in connections:
+        try:
+            while connection.poll():
+                kind, content = connection.recv()
+                if kind == "advance":
+                    advance(content)
+                elif kind == "rows":
+                    yield content
+        except (EOFError, OSError):
+            continue
 
 
 def _start(numbers: Sequence[int], chunks: Sequence[Chunk], work: Work) -> tuple[Connection, BaseProcess]:
@@ -112,12 +133,13 @@ def _end_with_parent() -> None:
 
 
 def _receive(connection: Connection, process: BaseProcess) -> tuple[str, Any]:
+    """The next message; an error, where the process died before one or within it."""
     try:
         message: tuple[str, Any] = connection.recv()
         return message
-    except EOFError:
+    except (EOFError, OSError):  # the latter says "got end of file during message"
         process.join()
-        raise ModelError(
+        return "error", ModelError(
             f"a worker process died (exit code {process.exitcode}); if memory ran out, use --num_workers 1 "
             "or a smaller --batch_tokens"
-        ) from None
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +62,44 @@ def test_a_killed_worker_is_told_of() -> None:
 
     with pytest.raises(ModelError, match=r"a worker process died \(exit code -9\)"):
         dict(work_through(CHUNKS, die, 2, lambda count: None))
+
+
+def test_a_worker_killed_within_a_message_is_told_of() -> None:
+    def die_sending(chunk: Sequence[int], advance: Any) -> list[dict[str, Any]]:
+        advance(1)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return [{"text": "x" * 2**22}]  # more than a pipe holds
+
+    def hold(count: int) -> None:
+        wait_until(lambda: not multiprocessing.active_children())
+
+    with pytest.raises(ModelError, match=r"a worker process died \(exit code -9\)"):
+        dict(work_through(CHUNKS[:2], die_sending, 2, hold))
+
+
+def test_rows_that_wait_when_another_worker_fails_are_kept(tmp_path: Path) -> None:
+    asked, sent = tmp_path / "asked", tmp_path / "sent"
+
+    def work(chunk: Sequence[int], advance: Any) -> list[dict[str, Any]]:
+        if 0 in chunk:
+            advance(1)
+            raise DataError("no such problem", path=Path("problems.jsonl"), line=3)
+        if 3 in chunk:
+            sent.touch()
+            time.sleep(600)
+        wait_until(asked.exists)
+        return rows_of(chunk, advance)
+
+    def hold(count: int) -> None:
+        asked.touch()
+        wait_until(lambda: sent.exists() and len(multiprocessing.active_children()) == 1)
+
+    found = []
+    with pytest.raises(DataError, match="no such problem"):
+        for chunk, rows in work_through([[0], [1], [2], [3]], work, 2, hold):
+            found.append((chunk, rows[0]["index"]))
+    assert found == [([1], 1)]
+    assert not multiprocessing.active_children()
 
 
 def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
