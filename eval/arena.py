@@ -229,7 +229,18 @@ class EvalArena:
 
 
 def _unscored(graded: GradedRollouts, bill: Bill) -> Candidates:
-    return Candidates(graded.problem, _correct(graded), graded.classes, generator_bill=bill)
+    return Candidates(
+        graded.problem, _correct(graded), graded.classes, generator_bill=bill, solutions=_equal_solutions(graded)
+    )
+
+
+def _equal_solutions(graded: GradedRollouts) -> tuple[int, ...]:
+    """Equal numbers for equal texts; -1 where there is no answer."""
+    numbers: dict[tuple[str, ...], int] = {}
+    return tuple(
+        -1 if label < 0 else numbers.setdefault(rollout.steps, len(numbers))
+        for rollout, label in zip(graded.rollouts, graded.classes, strict=True)
+    )
 
 
 def _correct(graded: GradedRollouts) -> tuple[bool, ...]:

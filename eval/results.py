@@ -86,7 +86,12 @@ class MethodResult:
 
 def method_title(method: str) -> str:
     """The method's name as people read it."""
-    titles = {"pass_at_n": "pass@n (oracle)", "best_of_n": "best-of-n", "weighted_best_of_n": "weighted best-of-n"}
+    titles = {
+        "pass_at_n": "pass@n (oracle)",
+        "best_of_n": "best-of-n",
+        "weighted_best_of_n": "weighted best-of-n",
+        "no_skill": "no skill (chance)",
+    }
     return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
 
 

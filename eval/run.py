@@ -25,6 +25,7 @@ from .sampling import UNFINISHED
 from .search.base import ProblemResult, SearchStrategy, StepVerifier
 from .search.beam_search import check_widths
 from .search.majority import Majority
+from .search.no_skill import NoSkill
 from .search.pass_at_n import PassAtN
 from .search.strategies import STRATEGIES, strategies_named
 from .workshop import RunSettings, Workshop
@@ -231,6 +232,11 @@ def _without_verifier(run: Run) -> list[MethodResult]:
         for n in run.ns:
             baseline = None if name == run.config.baseline else base[n]
             lines.append(method_result(found[n], method=name, n=n, baseline=baseline, seed=seed))
+    if run.arenas:
+        for n in run.ns[1:]:  # with one sample there is nothing to pick
+            lines.append(
+                method_result(NoSkill().evaluate(arena, n), method="no_skill", n=n, baseline=base[n], seed=seed)
+            )
     return lines
 
 

@@ -43,6 +43,7 @@ LOOKS: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each met
     "majority": ("solid", 4),
     "pass_at_n": ("dotted", 5),
     "greedy": ("solid", 6),
+    "no_skill": ("dashed", 4),
 }
 
 

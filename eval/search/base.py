@@ -57,6 +57,7 @@ class Candidates:
         generator_bill: what sampling all M cost.
         verifier_bill: what scoring all M cost.
         readings: what was scored, for equal samples are read once; empty where M is the only n.
+        solutions: equal numbers for equal texts; -1 for a candidate that does not vote; empty where nobody asks.
     """
 
     problem: Problem
@@ -66,6 +67,7 @@ class Candidates:
     generator_bill: Bill = NOTHING
     verifier_bill: Bill = NOTHING
     readings: tuple[Reading, ...] = ()
+    solutions: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.correct)

@@ -120,6 +120,24 @@ def weighted_best_of_n(
     return float(shares.mean())
 
 
+def no_skill(solutions: ArrayLike, correct: ArrayLike, n: int, *, subsets: int = 2048, seed: int = 0) -> float:
+    """The accuracy of a pick at random among the *distinct* solutions of n samples: what best-of-n earns with a
+    verifier without skill, for equal solutions share one score and a right one that is drawn often counts once.
+
+    Args:
+        solutions: equal numbers for equal solutions; `NO_ANSWER` for one that cannot be picked.
+
+    Subsets are those of `weighted_best_of_n`, and so are the errors.
+    """
+    groups, right = _answer_groups(solutions, correct)
+    _check_n(n, len(groups))
+    if not right.any():
+        return 0.0
+    member = (groups[:, None] == np.arange(len(right))).astype(float)  # (M, G)
+    present = _subsets(len(groups), n, subsets, seed) @ member > 0  # (S, G)
+    return float((present @ right.astype(float) / np.maximum(present.sum(axis=1), 1)).mean())
+
+
 def _probability_that_class_wins(g: int, draws: list[FloatArray], silent: FloatArray, n: int) -> float:
     """Sum over the winning count w of the joint probability that class g wins with w votes and n samples are drawn."""
     # By the pigeonhole principle the winner has at least the mean number of votes.

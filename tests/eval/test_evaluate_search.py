@@ -63,6 +63,14 @@ def test_a_perfect_verifier_reaches_pass_at_n_and_one_without_skill_plain_sampli
     assert accuracy(result, "dvts", 8, "perfect") > 0.9
 
 
+def test_the_chance_line_picks_among_distinct_solutions(finished: SimpleNamespace) -> None:
+    result = finished.result
+    chance = result.find("no_skill", 8).accuracy.mean
+    assert 0 < chance < result.find("pass_at_n", 8).accuracy.mean
+    # A verifier that scores every solution alike is shared over samples, and the chance line over distinct ones.
+    assert chance < result.find("best_of_n", 8, "blind").accuracy.mean
+
+
 def test_an_orm_selects_and_does_not_search(finished: SimpleNamespace) -> None:
     methods = {line.method for line in finished.result.methods if line.verifier == "orm"}
     assert methods == {"best_of_n", "weighted_best_of_n"}

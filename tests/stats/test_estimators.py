@@ -12,7 +12,7 @@ import pytest
 
 from prm.errors import ConfigError, DataError
 from prm.stats import estimators
-from prm.stats.estimators import best_of_n, majority_at_n, pass_at_n, weighted_best_of_n
+from prm.stats.estimators import best_of_n, majority_at_n, no_skill, pass_at_n, weighted_best_of_n
 
 Case = tuple[list[int], list[int], list[bool]]  # integer scores (exact sums), classes, correct
 
@@ -87,6 +87,23 @@ def test_hand_worked_examples() -> None:
 def test_a_verifier_without_skill_scores_pass_at_1() -> None:
     correct = [True] * 3 + [False] * 5
     assert best_of_n([0.5] * 8, correct, 4) == pytest.approx(3 / 8)
+
+
+@pytest.mark.parametrize("case", random_cases(30, seed=5))
+def test_without_skill_each_distinct_solution_is_as_likely(case: Case) -> None:
+    _, solutions, correct = case
+
+    def pick(row: tuple[int, ...]) -> Fraction:
+        distinct = {solutions[i]: correct[i] for i in row if solutions[i] >= 0}
+        return shared(list(distinct.values()))
+
+    for n in range(1, len(solutions) + 1):
+        assert no_skill(solutions, correct, n) == pytest.approx(over_subsets(len(solutions), n, pick))
+
+
+def test_without_skill_a_solution_drawn_often_counts_once() -> None:
+    assert no_skill([0, 0, 0, 1], [True, True, True, False], 4) == 0.5
+    assert no_skill([0, 0, 0, 1], [True, True, True, False], 1) == 0.75
 
 
 def test_tied_scores_do_not_depend_on_the_order_of_samples() -> None:
