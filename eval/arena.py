@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from prm.aggregation import Aggregation, aggregate
+from prm.fingerprint import dtype_suffix
 from prm.rollouts import Cost, Rollout
 from prm.verifier import StepScores
 from prm.workers import Advance
@@ -28,12 +29,17 @@ from .workshop import Workshop
 
 @dataclass(frozen=True)
 class NamedVerifier:
-    """A verifier with its name in tables, its identity in the store, and the fold of its step scores."""
+    """A verifier with its name in tables, what identifies its weights, and the fold of its step scores."""
 
     name: str
     verifier: StepVerifier
     key: str
     aggregation: Aggregation
+
+    @property
+    def store_key(self) -> str:
+        """Its identity in the store: the weights, and the dtype they compute in."""
+        return self.key + dtype_suffix(getattr(self.verifier, "model", None))
 
 
 class EvalArena:
@@ -113,7 +119,7 @@ class EvalArena:
         named = self.need_named()
         return self.workshop.store.complete(
             f"scores-{_file_name(named.name)}",
-            {**self.workshop.settings.samples_key, "verifier": named.key},
+            {**self.workshop.settings.samples_key, "verifier": named.store_key},
             self.workshop.problems,
             self._score_chunk,
             label=f"score with {named.name}",
@@ -154,7 +160,7 @@ class EvalArena:
             **settings.sampling.to_dict(),
             "seed": settings.seed,
             "plan": asdict(plan),
-            "verifier": named.key,
+            "verifier": named.store_key,
             "aggregation": named.aggregation,
         }
         rows = self.workshop.store.complete(

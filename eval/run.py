@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError
-from prm.fingerprint import fingerprint
+from prm.fingerprint import dtype_suffix, fingerprint
 from prm.generation.base import Generator
 from prm.problems import Problem
 
@@ -127,7 +127,7 @@ def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Se
     if generator is not None:
         generator_key = {
             "generator": generator.name,
-            "revision": generator.revision,
+            "revision": generator.revision + dtype_suffix(getattr(generator, "model", None)),
             "prompt": [config.prompt_template, config.chat, config.system_prompt],
         }
     separators = [item.verifier.spec.step_format.step_separator for item in named]

@@ -48,6 +48,13 @@ def weights_fingerprint(model: Any) -> str:
     return whole.hexdigest()[:16]
 
 
+def dtype_suffix(model: Any) -> str:
+    """What a key of reused results adds for the dtype a model computes in, such as `+bfloat16`: nothing for float32,
+    nor for what has no dtype."""
+    dtype = str(getattr(model, "dtype", "float32")).removeprefix("torch.")
+    return "" if dtype == "float32" else f"+{dtype}"
+
+
 def _is_content(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in CONTENT)
 

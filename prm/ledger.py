@@ -1,10 +1,10 @@
 """An append-only ledger of finished requests, so that no generator is asked the same thing twice.
 
-One JSON line per request, keyed by its content: the model's name and revision, the sampling parameters, the prompt's
-token ids and the seed. The requests of one batch are appended together, closed by a `{"batch": n}` line and synced to
-disk; lines after the last such line are the torn end of a killed run and are dropped. A batch is thus answered wholly
-or not at all, and with a plan that depends on the requests alone a resumed run meets the very batches the killed one
-would have met: its results are equal to the byte.
+One JSON line per request, keyed by its content: the model's name, revision and dtype, the sampling parameters, the
+prompt's token ids and the seed. The requests of one batch are appended together, closed by a `{"batch": n}` line and
+synced to disk; lines after the last such line are the torn end of a killed run and are dropped. A batch is thus
+answered wholly or not at all, and with a plan that depends on the requests alone a resumed run meets the very batches
+the killed one would have met: its results are equal to the byte.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from prm.errors import ConfigError, DataError
+from prm.fingerprint import dtype_suffix
 from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams
 from prm.jsonl import dumps
 from prm.rollouts import Cost, StopReason
@@ -44,7 +45,8 @@ class PlansBatches(Protocol):
 
 def request_keys(generator: Generator, sampling: SamplingParams, requests: Sequence[GenerationRequest]) -> list[str]:
     """The content keys of requests: 32 hex digits of a SHA-256."""
-    start = hashlib.sha256(dumps([generator.name, generator.revision, sampling.to_dict()]).encode())
+    revision = generator.revision + dtype_suffix(getattr(generator, "model", None))
+    start = hashlib.sha256(dumps([generator.name, revision, sampling.to_dict()]).encode())
     keys = []
     for request in requests:
         digest = start.copy()

@@ -12,8 +12,11 @@ import pytest
 
 from prm.errors import ConfigError, DataError
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
+from prm.generation.checkpoint import model_name, model_revision
+from prm.generation.hf import HFGenerator
 from prm.ledger import Ledger, generate_once, locked_output, request_keys
 from prm.rollouts import Cost, StopReason
+from prm.step_format import PromptFormat
 
 SAMPLING = SamplingParams(max_new_tokens=4)
 REQUESTS = [GenerationRequest((1, 2, index), seed=index) for index in range(10)]
@@ -120,6 +123,17 @@ def test_keys_tell_every_ingredient_apart() -> None:
     }
     assert len(keys) == 8
     assert request_keys(generator, SAMPLING, [request]) == request_keys(CountingGenerator(), SAMPLING, [request])
+
+
+def test_keys_tell_dtypes_apart_and_those_of_float32_stay(generator_dir: Path) -> None:
+    def key(dtype: str | None) -> str:
+        generator = HFGenerator.from_pretrained(str(generator_dir), PromptFormat(), device="cpu", dtype=dtype)
+        return request_keys(generator, SAMPLING, REQUESTS[:1])[0]
+
+    plain = CountingGenerator()
+    plain.name, plain.revision = model_name(str(generator_dir)), model_revision(str(generator_dir))
+    assert key(None) == key("float32") == request_keys(plain, SAMPLING, REQUESTS[:1])[0]
+    assert len({key("float32"), key("bfloat16"), key("float16")}) == 3
 
 
 def test_whatever_a_kill_leaves_of_the_last_batch_is_dropped(path: Path, caplog: pytest.LogCaptureFixture) -> None:

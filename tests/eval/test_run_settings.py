@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ import pytest
 from prm.eval.evaluate_search import EvalConfig, run_eval
 
 from prm.errors import ConfigError
+from prm.jsonl import write_jsonl
+from prm.problems import Problem
+from prm.rollouts import Outcome, Rollout, StopReason
 
 
 def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
@@ -44,6 +48,34 @@ def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
     assert changed == {"results.json", "results.jsonl", "samples.jsonl", "per_problem.jsonl"}  # the store only grew
     stages = {path.name.rsplit("-", 1)[0] for path in before}
     assert stages >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_nothing_of_one_dtype_is_taken_for_anothers(
+    tiny_models: SimpleNamespace, tmp_path: Path, recorded: bool
+) -> None:
+    steps, gaps = ("1+1=2", "A: 2"), ("", "\n", "")
+    one = Rollout(Problem("1+1", "2", "a"), steps, gaps, 0, StopReason.EOS, "s", "2", Outcome.CORRECT)
+    write_jsonl(tmp_path / "rollouts.jsonl", [one.to_dict(), replace(one, sample_index=1).to_dict()])
+    samples = {"rollouts": str(tmp_path / "rollouts.jsonl")} if recorded else {"num_problems": 1}
+    chosen = EvalConfig(
+        output_dir=str(tmp_path / "out"),
+        model_name_or_path=None if recorded else tiny_models.generator,
+        prm_path=[f"tiny={tiny_models.verifier}"],
+        device="cpu",
+        **samples,
+        **{"n": 2, "beam_width": 2, "num_iterations": 2, "max_new_tokens": 6, "report": False, "overwrite": True},
+    )
+    files = {}
+    for dtype in ("float32", "bfloat16", "auto"):  # the checkpoints' own is float32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run_eval(replace(chosen, dtype=dtype))
+        files[dtype] = Counter(path.name.rsplit("-", 1)[0] for path in (tmp_path / "out" / "store").iterdir())
+    of_models = {"scores-tiny"} if recorded else {"samples", "greedy", "scores-tiny", "beam_search-2-tiny"}
+    assert {stage for stage, count in files["bfloat16"].items() if count == 2} >= of_models
+    assert set(files["float32"].values()) == {1}
+    assert files["auto"] == files["bfloat16"]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
