@@ -18,8 +18,10 @@ from prm.fingerprint import fingerprint, weights_fingerprint
 from prm.generation.base import Generator
 from prm.problems import Problem, load_problems
 from prm.rollouts import Rollout
+from prm.scoring_spec import SPEC_FILE
 from prm.step_format import PromptFormat
 from prm.workers import check_workers
+from prm.worlds.models import expand_embedded
 
 from .arena import NamedVerifier
 from .sampling import read_recorded
@@ -145,12 +147,28 @@ def _verifier_keys(config: EvalConfig, in_memory: Mapping[str, StepVerifier]) ->
     """
     entries = [split_name(entry) for entry in config.prm_path]
     _check_names([*(name for name, _ in entries), *in_memory], config.controls)
-    keys = {name: fingerprint(path) for name, path in entries}
+    keys = {name: _identity(path) for name, path in entries}
     for name, verifier in in_memory.items():
         model = getattr(verifier, "model", None)
         # A verifier without weights cannot be recognised later, so its scores are never taken from the store.
         keys[name] = weights_fingerprint(model) if model is not None else uuid4().hex
     return keys
+
+
+def _identity(path: str) -> str:
+    """A checkpoint's fingerprint; of one on the Hub, its name and the commit of it that is loaded. A name that the Hub
+    does not know stands for itself: loading it says what is wrong."""
+    path = expand_embedded(path)
+    if Path(path).exists() or path.count("/") != 1 or path.startswith((".", "~", "/")):
+        return fingerprint(path)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        spec = Path(hf_hub_download(path, SPEC_FILE))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+        return path
+    return f"{path}@{spec.parent.name[:12]}"  # .../snapshots/COMMIT/scoring_spec.json
 
 
 def load_verifiers(

@@ -8,14 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from prm.eval.evaluate_search import EvalConfig, run_eval
+from prm.eval.inputs import read_inputs
 
 from prm.errors import ConfigError
+from prm.fingerprint import fingerprint
 from prm.jsonl import write_jsonl
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason
+from prm.worlds.models import embedded_model
 
 
 def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
@@ -76,6 +81,28 @@ def test_nothing_of_one_dtype_is_taken_for_anothers(
     assert {stage for stage, count in files["bfloat16"].items() if count == 2} >= of_models
     assert set(files["float32"].values()) == {1}
     assert files["auto"] == files["bfloat16"]
+
+
+def test_a_verifier_is_known_by_its_content_or_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys(*prm_path: str) -> dict[str, str]:
+        chosen = EvalConfig(str(tmp_path), model_name_or_path="in memory", prm_path=list(prm_path), num_problems=1)
+        return read_inputs(chosen, {}).verifier_keys
+
+    def download(commit: str) -> None:
+        snapshot = str(tmp_path / "snapshots" / commit / "scoring_spec.json")
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name: snapshot)
+
+    directory = embedded_model("base")
+    assert keys("zero_shot=embedded:base", f"a={directory}") == dict.fromkeys(
+        ("zero_shot", "a"), fingerprint(directory)
+    )
+    download("0123456789abcdef")
+    before = keys("user/model")
+    assert before == {"model": "user/model@0123456789ab"}
+    download("fedcba9876543210")
+    assert keys("user/model") != before
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=LocalEntryNotFoundError("offline")))
+    assert keys("user/model") == {"model": "user/model"}
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
