@@ -67,7 +67,7 @@ class HFGenerator:
         batch_tokens: int = BATCH_TOKENS,
         max_batch_rows: int | None = None,
     ) -> HFGenerator:
-        """Load a checkpoint from a directory or the Hub.
+        """Load a checkpoint from a directory, from the Hub, or `embedded:generator`.
 
         Args:
             device: by default CUDA where there is one.
@@ -79,7 +79,9 @@ class HFGenerator:
         import torch
 
         from prm.generation.checkpoint import load_causal_lm, model_name, model_revision
+        from prm.worlds.models import expand_embedded
 
+        model_name_or_path = expand_embedded(model_name_or_path)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model, tokenizer = load_causal_lm(model_name_or_path, device=device, dtype=dtype)
         return cls(

@@ -187,3 +187,11 @@ def test_a_chat_without_a_template_is_refused(generator_dir: Path) -> None:
     chat = HFGenerator.from_pretrained(str(generator_dir), PromptFormat(chat=True), device="cpu")
     with pytest.raises(ConfigError, match="no chat template"):
         chat.prompt_ids("1+2")
+
+
+def test_the_embedded_generator_is_loaded_by_its_name() -> None:
+    loaded = HFGenerator.from_pretrained("embedded:generator", PromptFormat("{problem}\n"))
+    (answer,) = loaded.generate(
+        [GenerationRequest(tuple(loaded.prompt_ids("7a+5")), 0)], SamplingParams(temperature=0.0, max_new_tokens=30)
+    )
+    assert answer.text == "a7+5=12\nA: 12"
