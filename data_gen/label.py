@@ -9,9 +9,9 @@ are made is the labeler's business (`data_gen.monte_carlo`), the report is `data
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from prm.run_record import RunRecord, prepare_output
 from .label_report import label_report, label_table
 from .monte_carlo import MonteCarloLabeler, sampled_prefixes
 from .options import SamplingOptions
-from .stage import StageOutput, StageSummary, config_settings, content_hash, run_stage
+from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 
 LABELERS = ("monte_carlo",)
 
@@ -64,12 +64,12 @@ def run_label(config: LabelConfig) -> StageSummary:
     settings = {
         **config_settings(config),
         "rollouts_path": Path(config.rollouts_path).name,
-        "rollouts_hash": _rollouts_hash(rollouts),
+        "rollouts_hash": items_hash(rollouts),
         "model_name_or_path": model_name(config.model_name_or_path),
         "model_revision": model_revision(config.model_name_or_path),
     }
     output = StageOutput(
-        directory, "label", settings, config.overwrite, lambda report: _grown(config, rollouts, report)
+        directory, "label", settings, config.overwrite, partial(grown_settings, "rollouts", rollouts, config.n)
     )
     return run_stage(output, record, lambda ledger, grader: _label(config, rollouts, ledger, grader))
 
@@ -92,19 +92,6 @@ def _label(
         labelled = labeler.label(rollouts)
     report = label_report(labelled, labeler.results, grader.version)
     return (row.to_dict() for row in labelled), report | {"problem_set": problem_set(config.rollouts_path)}
-
-
-def _rollouts_hash(rollouts: Iterable[Rollout]) -> str:
-    return content_hash(rollout.to_dict() for rollout in rollouts)
-
-
-def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str, Any]) -> set[str]:
-    """The settings whose change adds to an earlier run: more completions, and rollouts behind those it labelled."""
-    before, count = report["settings"], report["rollouts"]
-    grown = {"n"} if config.n >= before.get("n", math.inf) else set()
-    if _rollouts_hash(rollouts[:count]) == before.get("rollouts_hash"):
-        grown |= {"num_rollouts", "rollouts_hash"}
-    return grown
 
 
 def _rollouts(config: LabelConfig) -> list[Rollout]:

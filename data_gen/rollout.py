@@ -10,20 +10,21 @@ Sampling is `prm.generation`'s, splitting `prm.splitting`'s, grading `prm.gradin
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError, DataError
+from prm.fingerprint import file_hash
 from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
 from prm.generation.checkpoint import model_name, model_revision
 from prm.generation.recorded import RecordedSample, read_recorded
 from prm.grading import Grader
 from prm.ledger import Ledger, generate_once
-from prm.problems import Problem, load_problems
+from prm.problems import Problem, dataset_label, load_problems
 from prm.progress import progress_bar
 from prm.rollouts import Rollout
 from prm.run_record import RunRecord, prepare_output
@@ -32,7 +33,7 @@ from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 from .grading import SampledText, grade_texts
 from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
-from .stage import StageOutput, StageSummary, config_settings, content_hash, file_hash, run_stage
+from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 
 if TYPE_CHECKING:
     from prm.generation.hf import HFGenerator
@@ -106,7 +107,7 @@ def _sample(config: RolloutConfig) -> StageSummary:
         "dataset_name": dataset_label(config.dataset_name),
         "model_name_or_path": model_name(config.model_name_or_path),
         "model_revision": model_revision(config.model_name_or_path),
-        "problems_hash": _problems_hash(problems),
+        "problems_hash": items_hash(problems),
     }
 
     def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
@@ -130,7 +131,7 @@ def _import_recorded(config: RolloutConfig) -> StageSummary:
         **{key: getattr(config, key) for key in RECORDED_SETTINGS},
         "dataset_name": dataset_label(config.dataset_name),
         "dataset_hash": file_hash(config.dataset_name),
-        "problems_hash": _problems_hash(problems),
+        "problems_hash": items_hash(problems),
     }
 
     def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
@@ -143,27 +144,8 @@ def _import_recorded(config: RolloutConfig) -> StageSummary:
 
 
 def _output(config: RolloutConfig, settings: dict[str, Any], problems: Sequence[Problem]) -> StageOutput:
-    return StageOutput(
-        Path(config.output_dir), "rollout", settings, config.overwrite, lambda report: _grown(config, problems, report)
-    )
-
-
-def _problems_hash(problems: Iterable[Problem]) -> str:
-    return content_hash(problem.to_dict() for problem in problems)
-
-
-def _grown(config: RolloutConfig, problems: Sequence[Problem], report: Mapping[str, Any]) -> set[str]:
-    """The settings whose change adds to an earlier run: more samples, and problems behind those it has."""
-    before, count = report["settings"], report["problems"]
-    grown = {"n"} if config.n >= before.get("n", math.inf) else set()
-    if _problems_hash(problems[:count]) == before.get("problems_hash"):
-        grown |= {"num_problems", "problems_hash"}
-    return grown
-
-
-def dataset_label(dataset_name: str) -> str:
-    """A file's own name, wherever it lies, or the name of a dataset; the content is identified by its hash."""
-    return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name
+    grown = partial(grown_settings, "problems", problems, config.n)
+    return StageOutput(Path(config.output_dir), "rollout", settings, config.overwrite, grown)
 
 
 def _problems(config: RolloutConfig) -> list[Problem]:

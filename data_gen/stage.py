@@ -11,15 +11,16 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prm.errors import ConfigError
+from prm.fingerprint import file_hash
 from prm.grading import MathGrader
 from prm.jsonl import dumps, write_json, write_jsonl
 from prm.ledger import Ledger
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, other_run
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +33,26 @@ def config_settings(config: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in NO_SETTINGS}
 
 
-def content_hash(rows: Iterable[Any]) -> str:
-    """16 hex digits that identify JSON values."""
+def items_hash(items: Iterable[Any]) -> str:
+    """16 hex digits that identify problems or rollouts by all they hold."""
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(dumps(row).encode() + b"\n")
+    for item in items:
+        digest.update(dumps(item.to_dict()).encode() + b"\n")
     return digest.hexdigest()[:16]
 
 
-def file_hash(path: str | Path) -> str:
-    """16 hex digits that identify a file's bytes."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+def grown_settings(unit: str, items: Sequence[Any], n: int, report: Mapping[str, Any]) -> set[str]:
+    """The settings whose change adds to an earlier run: more samples, and items behind those it had.
+
+    Args:
+        unit: what the items are, `problems` or `rollouts`, as the report counts them and the settings name them.
+        report: the earlier run's.
+    """
+    before = report["settings"]
+    grown = {"n"} if n >= before.get("n", math.inf) else set()
+    if items_hash(items[: report[unit]]) == before.get(f"{unit}_hash"):
+        grown |= {f"num_{unit}", f"{unit}_hash"}
+    return grown
 
 
 def _brief(value: Any) -> str:
@@ -124,10 +133,7 @@ class StageOutput:
             return
         before, name = report["settings"], changed[0]
         there = f"{name}={_brief(before[name])}" if name in before else f"{name} unknown"
-        raise ConfigError(
-            f"{self.directory} holds a finished run with {there}, and this one has {_brief(self.settings.get(name))}; "
-            "give another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
-        )
+        raise other_run(self.directory, there, _brief(self.settings.get(name)))
 
     def write(
         self, rows: Iterable[dict[str, Any]], report: dict[str, Any], record: RunRecord, run_facts: dict[str, Any]

@@ -20,6 +20,7 @@ from prm.problems import Problem, load_problems
 from prm.rollouts import Rollout
 from prm.scoring_spec import SPEC_FILE
 from prm.step_format import PromptFormat
+from prm.verifier import looks_like_hub_id
 from prm.workers import check_workers
 from prm.worlds.models import expand_embedded
 
@@ -159,7 +160,7 @@ def _identity(path: str) -> str:
     """A checkpoint's fingerprint; of one on the Hub, its name and the commit of it that is loaded. A name that the Hub
     does not know stands for itself: loading it says what is wrong."""
     path = expand_embedded(path)
-    if Path(path).exists() or path.count("/") != 1 or path.startswith((".", "~", "/")):
+    if Path(path).exists() or not looks_like_hub_id(path):
         return fingerprint(path)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

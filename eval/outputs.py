@@ -17,7 +17,7 @@ from prm.problems import problem_from_row
 from .quality import VerifierQuality
 from .results import Best, MethodResult
 from .run import EvalResult, Run
-from .run_settings import RESULTS_FILE, dataset_label, finished_summary
+from .run_settings import RESULTS_FILE, evaluated_on, finished_summary
 from .sample_rows import sample_rows
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _line(config: EvalConfig, result: EvalResult, line: MethodResult) -> dict[st
     return {
         **line.to_dict(),
         "problems": len(result.problems),
-        "dataset": dataset_label(config),
+        "dataset": evaluated_on(config),
         "seed": config.seed,
         "generator": result.generator["name"] if result.generator else None,
     }
@@ -90,7 +90,7 @@ def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) ->
     """`results.json`: the whole run in one document, for model cards and scripts."""
     return {
         "version": FORMAT_VERSION,
-        "dataset": dataset_label(config),
+        "dataset": evaluated_on(config),
         "num_problems": len(result.problems),
         "n": max(result.ns),
         "seed": config.seed,

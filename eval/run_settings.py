@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prm.errors import ConfigError
 from prm.fingerprint import fingerprint
 from prm.generation.base import Generator
 from prm.generation.checkpoint import model_name, model_revision
 from prm.jsonl import dumps
+from prm.problems import dataset_label
+from prm.run_record import other_run
 
 from .inputs import Inputs
 from .sample_store import problem_key, settings_key
@@ -45,7 +46,7 @@ def run_settings(config: EvalConfig, inputs: Inputs, generator: Generator | None
     named = [model_name(path), model_revision(path)] if path and generator is None else None
     settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
     settings |= {
-        "dataset": dataset_label(config),
+        "dataset": evaluated_on(config),
         "problems": settings_key({"keys": [problem_key(problem) for problem in inputs.problems]}),
         "rollouts": fingerprint(config.rollouts) if config.rollouts else None,
         "generator": [generator.name, generator.revision] if generator else named,
@@ -56,12 +57,11 @@ def run_settings(config: EvalConfig, inputs: Inputs, generator: Generator | None
     return plain
 
 
-def dataset_label(config: EvalConfig) -> str:
-    """A file's own name, wherever it lies, or the name of a dataset; with the split, where there is one."""
+def evaluated_on(config: EvalConfig) -> str:
+    """The recorded samples' file, or the dataset with its split."""
     if config.rollouts:
         return Path(config.rollouts).name
-    name = Path(config.dataset_name).name if Path(config.dataset_name).exists() else config.dataset_name
-    return f"{name}/{config.dataset_split}"
+    return f"{dataset_label(config.dataset_name)}/{config.dataset_split}"
 
 
 def finished_summary(directory: Path, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
@@ -80,8 +80,5 @@ def finished_summary(directory: Path, settings: dict[str, Any], *, overwrite: bo
             if overwrite:
                 return None
             before = f"{name}={there[name]!r}" if name in there else f"{name} unknown"
-            raise ConfigError(
-                f"{directory} holds a finished run with {before}, and this one has {settings.get(name)!r}; give "
-                "another --output_dir, or --overwrite true to replace it (samples that fit are used again)"
-            )
+            raise other_run(directory, before, repr(settings.get(name)))
     return summary

@@ -47,6 +47,9 @@ LOOKS: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each met
 }
 
 
+HOW_TO_READ = "A colour is a verifier, grey is none; line and marker tell the method."
+
+
 def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     """The lines at n = 1 and at the largest n, with what they mean."""
     lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
@@ -60,9 +63,10 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
 
 def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: str) -> Path:
     """Write `report.html`, and its first picture as a file of the given name beside it."""
-    for figure in _accuracy_figure(result, "", by="n"):
+    by_n = _accuracy_figure(result, f"Accuracy against the number of generated solutions. {HOW_TO_READ}", by="n")
+    for figure in by_n:
         path.with_name(picture).write_text(standalone_svg(figure.svg), encoding="utf-8")
-    sections = [_accuracy_section(config, result)]
+    sections = [_accuracy_section(config, result, by_n)]
     if result.controls:
         sections.append(_controls_section(result))
     if result.quality:
@@ -162,16 +166,15 @@ def _facts(config: EvalConfig, result: EvalResult) -> dict[str, str | int | floa
     return facts
 
 
-def _accuracy_section(config: EvalConfig, result: EvalResult) -> Section:
+def _accuracy_section(config: EvalConfig, result: EvalResult, by_n: list[Figure]) -> Section:
     n = max(result.ns)
     baseline = method_title(config.baseline)
     figures = []
-    looks = "A colour is a verifier, grey is none; line and marker tell the method."
     if len(result.ns) > 1:
         figures = [
-            *_accuracy_figure(result, f"Accuracy against the number of generated solutions. {looks}", by="n"),
+            *by_n,
             *_accuracy_figure(
-                result, f"Accuracy against FLOPs per problem, both models included. {looks}", by="flops"
+                result, f"Accuracy against FLOPs per problem, both models included. {HOW_TO_READ}", by="flops"
             ),
         ]
     methods = [line for line in result.methods if line.n == n and not line.oracle and not line.control]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from prm.fingerprint import file_hash
 
 REPORTS = ("label_report.json", "rollout_report.json")
 
@@ -44,13 +45,12 @@ def _report(path: Path) -> dict[str, Any]:
     """The report beside a file, empty unless it is of this content."""
     if not path.is_file():
         return {}
-    with path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    content = file_hash(path)
     for name in REPORTS:
         try:
             report = json.loads((path.parent / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(report, dict) and content.startswith(str(report.get("data_hash") or "none")):
+        if isinstance(report, dict) and report.get("data_hash") == content:
             return report
     return {}

@@ -37,6 +37,12 @@ def fingerprint(path: str | Path) -> str:
     return f"{own}+{fingerprint(base)}" if base else own
 
 
+def file_hash(path: str | Path) -> str:
+    """16 hex digits that identify a file's bytes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
 def weights_fingerprint(model: Any) -> str:
     """16 hex digits of a model in memory: the names and values of its weights."""
     from torch import uint8

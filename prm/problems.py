@@ -40,6 +40,11 @@ def problem_id(problem: str) -> str:
     return hashlib.sha256(problem.encode()).hexdigest()[:16]
 
 
+def dataset_label(dataset_name: str) -> str:
+    """A file's own name, wherever it lies, or the name of a dataset; a file's content is identified by its hash."""
+    return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name
+
+
 def problem_from_row(row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None) -> Problem:
     """Read one row with `problem`/`answer` or `question`/`answer` columns (GSM8K, MATH-500, and sets like them).
 

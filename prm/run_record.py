@@ -50,6 +50,18 @@ def prepare_output(directory: str | Path) -> Path:
     return path
 
 
+def other_run(directory: Path, there: str, here: str) -> ConfigError:
+    """What is said where a finished run with other settings must not be replaced.
+
+    Args:
+        there, here: its first setting that differs, `name=value`, and the value asked for.
+    """
+    return ConfigError(
+        f"{directory} holds a finished run with {there}, and this one has {here}; give another --output_dir, or "
+        "--overwrite true to replace it (samples that fit are used again)"
+    )
+
+
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on, those that are installed."""
     versions = {"python": platform.python_version()}

@@ -189,7 +189,7 @@ def _spec_path(path_or_id: str) -> Path:
     path = Path(path_or_id)
     if path.is_dir():
         return path
-    if path.exists() or not _looks_like_hub_id(path_or_id):
+    if path.exists() or not looks_like_hub_id(path_or_id):
         raise MissingFileError(
             "no such verifier directory", path=path, remedy="Check the path, or train the verifier with `prm train`"
         )
@@ -205,7 +205,8 @@ def _spec_path(path_or_id: str) -> Path:
         ) from error
 
 
-def _looks_like_hub_id(name: str) -> bool:
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name`. A directory of that name comes first, which the caller asks."""
     parts = name.split("/")
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
 
