@@ -49,3 +49,7 @@ class ModelError(PrmError, ValueError):
 
 class HubError(PrmError, RuntimeError):
     """A refused or failed exchange with the Hugging Face Hub."""
+
+
+class EndpointError(PrmError, RuntimeError):
+    """A refused or failed exchange with a model server."""

@@ -4,11 +4,13 @@ One JSON line per request, keyed by its content: the model's name, revision and 
 prompt's token ids and the seed. The requests of one batch are appended together, closed by a `{"batch": n}` line and
 synced to disk; lines after the last such line are the torn end of a killed run and are dropped. A batch is thus
 answered wholly or not at all, and with a plan that depends on the requests alone a resumed run meets the very batches
-the killed one would have met: its results are equal to the byte.
+the killed one would have met: its results are equal to the byte. A generator that streams its answers has each
+appended as it is finished.
 """
 
 from __future__ import annotations
 
+import collections.abc
 import fcntl
 import hashlib
 import json
@@ -16,7 +18,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -41,6 +43,16 @@ class PlansBatches(Protocol):
     """A generator that says beforehand which requests it will answer together."""
 
     def plan_batches(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]: ...
+
+
+@runtime_checkable
+class StreamsAnswers(Protocol):
+    """A generator that hands over every answer as it is finished, in any order. Each mapping holds those that have
+    come since the last, by their request's position; an error is raised behind what was finished before it."""
+
+    def stream(
+        self, requests: Sequence[GenerationRequest], sampling: SamplingParams
+    ) -> collections.abc.Generator[dict[int, Completion], None, None]: ...
 
 
 def request_keys(generator: Generator, sampling: SamplingParams, requests: Sequence[GenerationRequest]) -> list[str]:
@@ -200,8 +212,16 @@ def generate_once(
 
     Every answer returned was on disk before; `progress` counts those found there too. With several `workers` the
     batches of the plan are shared out among processes, and this one alone writes the ledger.
+
+    Raises:
+        ConfigError: several workers for a generator that streams, whose servers share out the work.
     """
     keys = request_keys(generator, sampling, requests)
+    if isinstance(generator, StreamsAnswers):
+        if workers > 1:
+            raise ConfigError(f"num_workers={workers} is for models in this process; use --num_workers 1 with servers")
+        _stream_once(generator, requests, keys, sampling, ledger, progress or (lambda count: None))
+        return [_completion(ledger[key], generator.num_parameters) for key in keys]
     plan = _plan(generator, requests, sampling)
     missing = _missing(plan, keys, ledger)
     advance = progress or (lambda count: None)
@@ -216,6 +236,25 @@ def generate_once(
         ledger.append(dict(zip((keys[i] for i in batch), made["records"], strict=True)), made["seconds"])
         advance(len(batch))
     return [_completion(ledger[key], generator.num_parameters) for key in keys]
+
+
+def _stream_once(
+    generator: StreamsAnswers,
+    requests: Sequence[GenerationRequest],
+    keys: Sequence[str],
+    sampling: SamplingParams,
+    ledger: Ledger,
+    advance: Callable[[int], None],
+) -> None:
+    asked = [i for batch in _missing([range(len(requests))], keys, ledger) for i in batch]
+    advance(len(requests) - len(asked))
+    start = time.monotonic()
+    with closing(generator.stream([requests[i] for i in asked], sampling)) as stream:
+        for answers in stream:
+            now = time.monotonic()
+            ledger.append({keys[asked[at]]: _record(answer) for at, answer in answers.items()}, now - start)
+            start = now
+            advance(len(answers))
 
 
 def _missing(plan: Sequence[Sequence[int]], keys: Sequence[str], ledger: Ledger) -> list[list[int]]:
@@ -241,21 +280,25 @@ def _plan(generator: Generator, requests: Sequence[GenerationRequest], sampling:
 
 
 def _record(completion: Completion) -> dict[str, Any]:
-    return {
+    record = {
         "token_ids": list(completion.token_ids),
         "text": completion.text,
         "stop_reason": completion.stop_reason.value,
         "prefilled": completion.cost.prefilled_tokens,
         "cached": completion.cost.cached_tokens,
     }
+    if completion.cost.generated_tokens != len(completion.token_ids):
+        record["generated"] = completion.cost.generated_tokens  # the ids are encoded from a text that a server gave
+    return record
 
 
 def _completion(record: Mapping[str, Any], num_parameters: int) -> Completion:
     ids = record["token_ids"]
+    generated = record.get("generated", len(ids))
     cost = Cost(
-        generated_tokens=len(ids),
+        generated_tokens=generated,
         prefilled_tokens=record["prefilled"],
         cached_tokens=record["cached"],
-        flops=2.0 * num_parameters * (record["prefilled"] + len(ids)),
+        flops=2.0 * num_parameters * (record["prefilled"] + generated),
     )
     return Completion(tuple(ids), record["text"], StopReason(record["stop_reason"]), cost)

@@ -98,7 +98,22 @@ def load_causal_lm(model_name_or_path: str, *, device: str, dtype: str | None = 
             f"{model_name_or_path}: no weights for {missing[0]!r} in it, so it cannot generate; "
             "give a causal language model"
         )
-    return model.eval().to(device), _guarded(model_name_or_path, _load_tokenizer, model_name_or_path)
+    return model.eval().to(device), load_tokenizer(model_name_or_path)
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """The tokenizer of a checkpoint, or one that lies alone in a directory or on the Hub.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        return _load_tokenizer(name_or_path)
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"{name_or_path}: no tokenizer can be loaded from it ({first_line(error)}); give the model's directory or "
+            "its name on the Hub"
+        ) from error
 
 
 def check_dtype(dtype: Any) -> None:
