@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError, DataError
 from prm.fingerprint import file_hash
 from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
-from prm.generation.checkpoint import model_name, model_revision
 from prm.generation.recorded import RecordedSample, read_recorded
 from prm.grading import Grader
 from prm.ledger import Ledger, generate_once
@@ -35,17 +34,15 @@ from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
 from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 
-if TYPE_CHECKING:
-    from prm.generation.hf import HFGenerator
-
 ARITHMETIC = "arithmetic"
-BACKENDS = ("transformers", "recorded")
 RECORDED_SETTINGS = ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
 
 
 @dataclass(kw_only=True)
 class RolloutConfig(SamplingOptions):
     """Options of `prm rollout`."""
+
+    backends: ClassVar[tuple[str, ...]] = (*SamplingOptions.backends, "recorded")
 
     dataset_name: str = field(
         metadata={"help": "Problems: a .jsonl, .json, .parquet or .csv file, a dataset on the Hub, or 'arithmetic'"}
@@ -57,7 +54,11 @@ class RolloutConfig(SamplingOptions):
     min_operations: int = field(default=3, metadata={"help": "Arithmetic: shortest chain"})
     max_operations: int = field(default=6, metadata={"help": "Arithmetic: longest chain"})
     backend: str = field(
-        default="transformers", metadata={"help": "transformers samples; recorded imports solutions from dataset_name"}
+        default="transformers",
+        metadata={
+            "help": "transformers; vllm: in this process; endpoint: servers with the completions API; recorded: "
+            "import the solutions in dataset_name"
+        },
     )
     recorded_keys: list[str] = field(
         default_factory=list, metadata={"help": "Recorded: columns to import; by default every system's"}
@@ -75,8 +76,7 @@ class RolloutConfig(SamplingOptions):
 
     def check(self) -> None:
         find_splitter(self.splitter)
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"unknown backend {self.backend!r}; choose from {', '.join(BACKENDS)}")
+        self.check_backend()
         if self.num_problems < 0 or self.skip_problems < 0 or self.n < 1:
             raise ConfigError("num_problems and skip_problems must not be negative and n must be at least 1")
         if self.backend == "recorded":
@@ -105,8 +105,7 @@ def _sample(config: RolloutConfig) -> StageSummary:
     settings = {
         **config_settings(config),
         "dataset_name": dataset_label(config.dataset_name),
-        "model_name_or_path": model_name(config.model_name_or_path),
-        "model_revision": model_revision(config.model_name_or_path),
+        **config.model_settings(),
         "problems_hash": items_hash(problems),
     }
 
@@ -177,7 +176,7 @@ def _nothing_left(config: RolloutConfig) -> DataError:
 
 
 def _sample_rollouts(
-    config: RolloutConfig, problems: Sequence[Problem], generator: HFGenerator, ledger: Ledger
+    config: RolloutConfig, problems: Sequence[Problem], generator: Generator, ledger: Ledger
 ) -> list[Rollout]:
     asked = [(problem, index) for problem in problems for index in range(config.n)]
     requests = [

@@ -108,7 +108,8 @@ def rollout_table(report: Mapping[str, Any]) -> str:
         cost = report["cost"]
         lines.append(
             f"cost: {cost['generated_tokens']:,} tokens generated, {cost['prefilled_tokens']:,} prefilled, "
-            f"{cost['cached_tokens']:,} cached, {cost['flops']:.3g} FLOPs"
+            f"{cost['cached_tokens']:,} cached, "
+            + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "FLOPs not counted (num_parameters is not known)")
         )
     if report["truncated_share"]:
         share = report["truncated_share"]

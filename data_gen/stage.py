@@ -25,12 +25,16 @@ from prm.run_record import RunRecord, other_run
 logger = logging.getLogger(__name__)
 
 # Options that say where and how fast, not what.
-NO_SETTINGS = frozenset({"output_dir", "overwrite", "device", "batch_tokens", "max_batch_rows", "num_workers"})
+NO_SETTINGS = frozenset(
+    {"output_dir", "overwrite", "device", "batch_tokens", "max_batch_rows", "num_workers", "choices_per_request"}
+    | {"endpoint_urls", "api_key_env", "max_concurrency", "max_retries", "connect_timeout", "request_timeout"}
+)
 
 
 def config_settings(config: Any) -> dict[str, Any]:
     """The options of a config that decide what comes out."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NO_SETTINGS}
+    left_out = NO_SETTINGS | config.unused_settings()
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in left_out}
 
 
 def items_hash(items: Iterable[Any]) -> str:

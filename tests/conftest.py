@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,37 @@ def generator(generator_dir: Path) -> Any:
     from prm.step_format import PromptFormat
 
     return HFGenerator.from_pretrained(str(generator_dir), PromptFormat(), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Any:
+    """The module `tests/scripted_server.py`: a model server that answers like the real API, faults included."""
+    spec = importlib.util.spec_from_file_location("scripted_server", ROOT / "tests" / "scripted_server.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their annotations up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def scripted_server(scripted: Any, tokenizer: Any) -> Iterator[Callable[..., Any]]:
+    """Start servers: `scripted_server(slip=0.1, fault_share=0.3)`, with the fields of `Script`; they end with the
+    test. Their model is called `scripted`, and has the arithmetic world's tokenizer."""
+    servers: list[Any] = []
+
+    def start(**script: Any) -> Any:
+        servers.append(scripted.ScriptedServer(tokenizer, scripted.Script(**script)).start())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """The arithmetic world's tokenizer, alone in a directory."""
+    directory = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(directory)
+    return directory

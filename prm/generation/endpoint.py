@@ -142,8 +142,9 @@ class EndpointGenerator:
             if self._speaks_chat_alone(refusal):
                 raise ConfigError(
                     f"{refusal.url}: serves {self.served_name!r} through the chat API alone ({refusal.said}). "
-                    "Sampling and labelling continue a started solution, which needs the completions API (/v1/completions with "
-                    "token ids, as vLLM, SGLang and llama.cpp serve it); a chat endpoint can serve the judge"
+                    "Sampling and labelling continue a started solution, which needs the completions API "
+                    "(/v1/completions with token ids, as vLLM, SGLang and llama.cpp serve it); a chat endpoint can "
+                    "serve the judge"
                 ) from None
             raise
 
