@@ -45,17 +45,21 @@ def dataset_label(dataset_name: str) -> str:
     return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name
 
 
-def problem_from_row(row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None) -> Problem:
+def problem_from_row(
+    row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None, answer_known: bool = True
+) -> Problem:
     """Read one row with `problem`/`answer` or `question`/`answer` columns (GSM8K, MATH-500, and sets like them).
 
-    GSM8K's `answer` column is a worked solution: what follows its `####` is the answer.
+    GSM8K's `answer` column is a worked solution: what follows its `####` is the answer. An empty text in `answer` says
+    that the answer is unknown, which is refused unless `answer_known` is false.
 
     Raises:
         DataError: a column is missing or empty.
     """
     text = _column(row, PROBLEM_COLUMNS, path, line)
-    answer = final_answer_of_reference(_column(row, ANSWER_COLUMNS, path, line))
-    if not answer:
+    unknown = not answer_known and row.get(ANSWER_COLUMNS[0]) == ""
+    answer = "" if unknown else final_answer_of_reference(_column(row, ANSWER_COLUMNS, path, line))
+    if not answer and not unknown:
         raise DataError("the answer is empty", path=path, line=line, remedy="Give every problem a reference answer")
     return Problem(
         problem=text,

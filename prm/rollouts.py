@@ -117,12 +117,12 @@ class Rollout:
 
     @classmethod
     def from_dict(cls, row: dict[str, Any], *, path: str | Path | None = None, line: int | None = None) -> Rollout:
-        """Inverse of `to_dict`.
+        """Inverse of `to_dict`. An empty reference answer is an unknown one, as other projects' labelled data have it.
 
         Raises:
             DataError: a field is missing or not what it should be.
         """
-        problem = problem_from_row(row, path=path, line=line)
+        problem = problem_from_row(row, path=path, line=line, answer_known=False)
         try:
             steps, gaps = _texts(row, "steps"), _texts(row, "gaps")
             if len(gaps) != len(steps) + 1:
@@ -161,14 +161,17 @@ def _text_or_none(row: dict[str, Any], name: str) -> str | None:
 
 
 def read_rollouts(path: str | Path) -> Iterator[Rollout]:
-    """Yield the rollouts of a `rollouts.jsonl`.
+    """Yield the rollouts of a `rollouts.jsonl`, which can be graded: their reference answers are known.
 
     Raises:
-        DataError: a malformed line, or no line at all.
+        DataError: a malformed line, a problem without an answer, or no line at all.
     """
     count = 0
     for line, row in read_jsonl(path):
         count += 1
-        yield Rollout.from_dict(row, path=path, line=line)
+        rollout = Rollout.from_dict(row, path=path, line=line)
+        if not rollout.problem.answer:
+            raise DataError("the answer is empty", path=path, line=line, remedy="Give every problem its answer")
+        yield rollout
     if not count:
         raise DataError("no rollouts in it", path=path, remedy="Run `prm rollout` again, or check the path")
