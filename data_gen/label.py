@@ -19,18 +19,20 @@ from prm.config import parse_config, run_main
 from prm.data_facts import problem_set
 from prm.errors import ConfigError, DataError
 from prm.generation.checkpoint import model_name, model_revision
-from prm.grading import MathGrader
+from prm.grading import Grader
+from prm.jsonl import write_jsonl
+from prm.labels import LabelledRollout
 from prm.ledger import Ledger
 from prm.progress import progress_bar
 from prm.rollouts import Rollout, read_rollouts
 from prm.run_record import RunRecord, prepare_output
 
+from .consensus import ConsensusLabeler
 from .label_report import label_report, label_table
-from .monte_carlo import MonteCarloLabeler, sampled_prefixes
+from .labeler import Labeler
+from .labelers import Workbench, check_labelers, first_error_rule, needs_generator, sampling_rule
 from .options import SamplingOptions
 from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
-
-LABELERS = ("monte_carlo",)
 
 
 @dataclass(kw_only=True)
@@ -38,18 +40,55 @@ class LabelConfig(SamplingOptions):
     """Options of `prm label`."""
 
     rollouts_path: str = field(metadata={"help": "The rollouts.jsonl to label"})
-    labeler: str = field(default="monte_carlo", metadata={"help": "monte_carlo: complete every prefix n times"})
-    n: int = field(default=8, metadata={"help": "Completions of each prefix"})
+    labeler: str = field(
+        default="monte_carlo",
+        metadata={
+            "help": "monte_carlo: complete every prefix; first_error: search the first wrong step; consensus: keep "
+            "where two labelers agree; implicit: the outcome alone"
+        },
+    )
+    n: int = field(
+        default=0,
+        metadata={
+            "help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32, first_error 16"
+        },
+    )
+    rule: str = field(
+        default="fixed",
+        metadata={
+            "help": "monte_carlo: fixed (n each), first_success (hard labels only, same labels for less), interval "
+            "(until the soft value is known well enough)"
+        },
+    )
+    max_error: float = field(default=0.2, metadata={"help": "interval: half its width at which to stop"})
+    max_zero: float = field(
+        default=0.1, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
+    )
+    confidence: float = field(
+        default=0.9, metadata={"help": "interval: its confidence; first_error: the probability from which to stop"}
+    )
+    min_worth: float = field(
+        default=0.03, metadata={"help": "first_error: bits per solution's tokens that a completion must tell at least"}
+    )
+    verify_correct: bool = field(
+        default=False, metadata={"help": "first_error: search rollouts with a right answer, too"}
+    )
+    consensus_of: list[str] = field(
+        default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
+    )
     num_rollouts: int = field(default=0, metadata={"help": "Label the first so many rollouts; 0 labels all"})
 
     def check(self) -> None:
+        if self.n < 0 or self.num_rollouts < 0:
+            raise ConfigError("n and num_rollouts must not be negative")
+        check_labelers(self)
+        sampling_rule(self)
+        first_error_rule(self)
+        if not needs_generator(self):
+            return
         super().check()
-        if self.labeler not in LABELERS:
-            raise ConfigError(f"unknown labeler {self.labeler!r}; choose from {', '.join(LABELERS)}")
-        if self.n < 1 or self.num_rollouts < 0:
-            raise ConfigError("n must be at least 1 and num_rollouts must not be negative")
-        if self.temperature == 0 and self.n > 1:
-            raise ConfigError(f"temperature 0 gives the same completion n={self.n} times; raise temperature")
+        if self.temperature == 0 and self.n != 1:
+            raise ConfigError("temperature 0 gives the same completion n times; set n to 1 or raise temperature")
 
 
 def run_label(config: LabelConfig) -> StageSummary:
@@ -65,9 +104,10 @@ def run_label(config: LabelConfig) -> StageSummary:
         **config_settings(config),
         "rollouts_path": Path(config.rollouts_path).name,
         "rollouts_hash": items_hash(rollouts),
-        "model_name_or_path": model_name(config.model_name_or_path),
-        "model_revision": model_revision(config.model_name_or_path),
     }
+    if needs_generator(config):
+        settings["model_name_or_path"] = model_name(config.model_name_or_path)
+        settings["model_revision"] = model_revision(config.model_name_or_path)
     output = StageOutput(
         directory, "label", settings, config.overwrite, partial(grown_settings, "rollouts", rollouts, config.n)
     )
@@ -75,23 +115,40 @@ def run_label(config: LabelConfig) -> StageSummary:
 
 
 def _label(
-    config: LabelConfig, rollouts: Sequence[Rollout], ledger: Ledger, grader: MathGrader
+    config: LabelConfig, rollouts: Sequence[Rollout], ledger: Ledger, grader: Grader
 ) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
-    generator = config.load_generator()
-    with progress_bar("label", config.n * len(sampled_prefixes(rollouts)), "completion") as advance:
-        labeler = MonteCarloLabeler(
-            generator,
-            grader,
-            config.sampling(),
-            n=config.n,
-            seed=config.seed,
-            ledger=ledger,
-            progress=advance,
-            workers=config.num_workers,
-        )
+    with progress_bar("label", None, "completion") as advance:
+        bench = Workbench(config, ledger, grader, advance)
+        labeler = bench.labeler(config.labeler)
         labelled = labeler.label(rollouts)
-    report = label_report(labelled, labeler.results, grader.version)
-    return (row.to_dict() for row in labelled), report | {"problem_set": problem_set(config.rollouts_path)}
+    if not labelled:
+        raise DataError(
+            f"the labeler {config.labeler!r} kept no rollout",
+            path=config.rollouts_path,
+            remedy=f"What each labeler said is in {_keep_rejected(config, labeler)}",
+        )
+    report = label_report(labelled, bench.results, grader.version)
+    report |= {"labeler": config.labeler, "problem_set": problem_set(config.rollouts_path)}
+    if not isinstance(labeler, ConsensusLabeler):
+        return (row.to_dict() for row in labelled), report
+    _keep_rejected(config, labeler)
+    names = [Path(name).name for name in config.consensus_of]
+    rows = (
+        one.to_dict() | {"verdicts": {names[0]: _dicts(first), names[1]: _dicts(second)}}
+        for one, (first, second) in zip(labelled, labeler.kept, strict=True)
+    )
+    return rows, report | {"consensus": labeler.summary()}
+
+
+def _dicts(row: LabelledRollout) -> list[dict[str, Any]]:
+    return [label.to_dict() for label in row.labels]
+
+
+def _keep_rejected(config: LabelConfig, labeler: Labeler) -> Path:
+    """Write what a consensus left out beside the labels; returns where."""
+    path = Path(config.output_dir) / "label_rejected.jsonl"
+    write_jsonl(path, (row.to_dict() for row in getattr(labeler, "rejected", ())))
+    return path
 
 
 def _rollouts(config: LabelConfig) -> list[Rollout]:

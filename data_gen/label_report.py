@@ -6,28 +6,31 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prm.labels import LabelledRollout, StepLabel
+from prm.labels import LabelledRollout, StepLabel, first_wrong
 from prm.rollouts import Cost, Outcome
 from prm.run_record import library_versions
+from prm.sampling_rules import FIRST_SUCCESS_RULE
 from prm.worlds.arithmetic import first_error, step_truth
 
 from .estimates import over_problems, shown
-from .monte_carlo import Prefix, PrefixResult, open_prefixes
+from .prefixes import Prefix, PrefixResult, open_prefixes
 
 
 def label_report(
     rows: Sequence[LabelledRollout], results: Mapping[Prefix, PrefixResult], grader_version: str
 ) -> dict[str, Any]:
-    """Everything worth knowing about Monte Carlo labels, ready for JSON. `results` are the labeler's."""
+    """Everything worth knowing about step labels, ready for JSON. `results` are what completing prefixes showed; they
+    are empty where no labeler did."""
     labels = [label for row in rows for label in row.labels]
     outcomes = [outcome for result in results.values() for outcome in result.outcomes]
+    prefixes = [prefix for row in rows for prefix in open_prefixes(row.rollout)]
     cost = sum((row.cost for row in rows), Cost())
     report: dict[str, Any] = {
         "rollouts": len(rows),
         "step_labels": len(labels),
         "distinct_prefixes": len(results),
-        "shared_prefixes": sum(1 for row in rows for _ in open_prefixes(row.rollout)) - len(results),
-        "decided_by_rollout": len(labels) - sum(1 for row in rows for _ in open_prefixes(row.rollout)),
+        "shared_prefixes": len(prefixes) - len(set(prefixes)),
+        "decided_by_rollout": len(labels) - len(prefixes),
         "completions": len(outcomes),
         "truncated_share": _share(outcomes.count(None), len(outcomes)),
         "unparsable_share": _share(outcomes.count(Outcome.UNPARSABLE), len(outcomes)),
@@ -53,7 +56,7 @@ def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
     table = []
     for position in range(max(len(row.labels) for row in rows)):
         labels = [row.labels[position] for row in rows if position < len(row.labels)]
-        values = [label.soft for label in labels if label.soft is not None]
+        values = [value for label in labels if (value := _value(label)) is not None]
         table.append(
             {
                 "position": position,
@@ -65,6 +68,11 @@ def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
             }
         )
     return table
+
+
+def _value(label: StepLabel) -> float | None:
+    """The soft value, or the hard label where the sampling's rule leaves no unbiased one."""
+    return label.hard if label.rule == FIRST_SUCCESS_RULE else label.soft
 
 
 def truth_report(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
@@ -90,11 +98,7 @@ def truth_report(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
 
 def _found(row: LabelledRollout) -> bool:
     """Whether the first step labelled wrong is the first wrong step, or there is none of either."""
-    return first_error(row.rollout.problem.problem, row.rollout.steps) == _first_wrong(row.labels)
-
-
-def _first_wrong(labels: Sequence[StepLabel]) -> int:
-    return next((index for index, label in enumerate(labels) if label.hard == 0), -1)
+    return first_error(row.rollout.problem.problem, row.rollout.steps) == first_wrong(row.labels)
 
 
 def label_table(report: Mapping[str, Any]) -> str:

@@ -1,19 +1,21 @@
 """Step labels and labelled rollouts, one line each in `labels.jsonl`; how they are made is `data_gen`'s business.
 
 A label keeps what was counted and the rule that ended the sampling (DESIGN.md, decision 4). The hard label and the
-soft value are views of it, and a view that the rule would bias is refused.
+soft value are views of it, and a view that the rule would bias is corrected or refused (`prm.sampling_rules`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError
 from prm.rollouts import Cost, Rollout
+from prm.sampling_rules import FIXED_RULE, interval_from_spec
 
-FIXED_RULE = "fixed"  # every prefix got the same number of completions: both views are unbiased
+POSTERIOR_RULE = "posterior"  # `value` was inferred from the completions of several prefixes, this one's among them
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class StepLabel:
         n_correct: completions of the prefix that reached the reference answer.
         n_total: completions that were graded correct or wrong; truncated or unparsable ones are not among them.
         n_undecided: completions that were truncated, unparsable or timed out.
-        rule: the rule that ended the sampling.
-        value: a value in [0, 1] that came without counts (a person's mark, a published estimate).
+        rule: the rule that ended the sampling (`prm.sampling_rules`), or `posterior`.
+        value: a value in [0, 1] that came without counts (a person's mark, a published estimate), or the posterior.
     """
 
     source: str
@@ -40,27 +42,35 @@ class StepLabel:
     def hard(self) -> int | None:
         """1 if any completion was right (Math-Shepherd, arXiv 2312.08935, eq. 3), 0 if none was, `None` if unknown.
 
-        A value without counts is 1 from 0.5 up.
+        A value without counts, or a posterior, is 1 from 0.5 up.
         """
-        if self.n_total:
+        if self._counted:
             return int(self.n_correct > 0)
         return None if self.value is None else int(self.value >= 0.5)
 
     @property
     def soft(self) -> float | None:
-        """The share of right completions (Math-Shepherd, eq. 4), or `None` if unknown.
+        """An unbiased estimate of the chance that a completion is right, `None` if unknown: the share of right ones
+        after a fixed number (Math-Shepherd, eq. 4), the share corrected for the rule after `interval`.
 
         Raises:
-            DataError: the sampling stopped by a rule that biases the share.
+            DataError: the sampling stopped by a rule that biases the share, and no estimate mends it.
         """
-        if not self.n_total:
+        if not self._counted:
             return self.value
-        if self.rule != FIXED_RULE:
-            raise DataError(
-                f"the soft value of a label whose sampling stopped by {self.rule!r} is biased",
-                remedy="Use hard labels, or label again with a fixed number of completions",
-            )
-        return self.n_correct / self.n_total
+        if self.rule == FIXED_RULE:
+            return self.n_correct / self.n_total
+        if interval := interval_from_spec(self.rule):
+            return interval.value(self.n_correct, self.n_total)
+        raise DataError(
+            f"the soft value of a label whose sampling stopped by {self.rule!r} is biased",
+            remedy="Use hard labels, or label again with --rule fixed or --rule interval",
+        )
+
+    @property
+    def _counted(self) -> bool:
+        """Whether the views come from the counts."""
+        return self.n_total > 0 and self.rule != POSTERIOR_RULE
 
     def to_dict(self) -> dict[str, Any]:
         row = asdict(self)
@@ -86,6 +96,17 @@ class StepLabel:
         if label.value is not None and not (type(label.value) in (int, float) and 0 <= label.value <= 1):
             raise ValueError(f"value={label.value!r} is not between 0 and 1")
         return label
+
+
+def first_wrong(labels: Sequence[StepLabel]) -> int | None:
+    """The index of the first step labelled wrong, -1 where all are labelled right, `None` where an unknown label comes
+    first."""
+    for index, label in enumerate(labels):
+        if label.hard is None:
+            return None
+        if label.hard == 0:
+            return index
+    return -1
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(label: str, total: int, unit: str = "it") -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr; the function it yields advances it by a number of units."""
+def progress_bar(label: str, total: int | None, unit: str = "it") -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr; the function it yields advances it by a number of units. A `total` of `None` is open."""
     from tqdm import tqdm
 
     # Away from a terminal (a log file, CI) one line every ten seconds is enough.

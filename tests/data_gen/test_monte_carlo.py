@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from prm.data_gen.label_report import label_report, truth_report
-from prm.data_gen.monte_carlo import MonteCarloLabeler, open_prefixes, sampled_prefixes
+from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.prefixes import CompletionPool, Prefix, open_prefixes, sampled_prefixes
 
 from prm.errors import ConfigError
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
@@ -15,6 +16,7 @@ from prm.grading import ExactGrader
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
+from prm.sampling_rules import Fixed
 from prm.worlds.arithmetic import apply, parse_chain
 
 PROBLEM = Problem("7a+5b-3c*2", "18", "p1", subject="arithmetic")
@@ -66,8 +68,12 @@ RIGHT = rollout("a7+5=12", "b12-3=9", "c9*2=18", "A: 18", outcome=Outcome.CORREC
 WRONG = rollout("a7+5=12", "b12-3=8", "c8*2=16", "A: 16", outcome=Outcome.WRONG, index=1)
 
 
+def labeler(generator: CarryOn, n: int = 8) -> MonteCarloLabeler:
+    return MonteCarloLabeler(CompletionPool(generator, ExactGrader(), SAMPLING), Fixed(n))
+
+
 def label(rollouts: Sequence[Rollout], endings: Sequence[str] = ("right",), n: int = 4) -> list[LabelledRollout]:
-    return MonteCarloLabeler(CarryOn(endings), ExactGrader(), SAMPLING, n=n).label(rollouts)
+    return labeler(CarryOn(endings), n).label(rollouts)
 
 
 def counts(row: LabelledRollout) -> list[tuple[int, int, int]]:
@@ -119,7 +125,7 @@ def test_a_label_without_decided_completions_is_unknown() -> None:
 
 def test_equal_prefixes_are_completed_once_and_shared() -> None:
     generator = CarryOn(["right"])
-    first, second = MonteCarloLabeler(generator, ExactGrader(), SAMPLING, n=3).label([RIGHT, WRONG])
+    first, second = labeler(generator, 3).label([RIGHT, WRONG])
     assert len(sampled_prefixes([RIGHT, WRONG])) == 5  # 3 + 3, the first step shared
     assert len(generator.asked) == 5 * 3
     assert first.labels[0] == second.labels[0]
@@ -156,19 +162,19 @@ def test_prefixes_are_the_sampled_text_to_the_character() -> None:
 
 def test_a_rollout_of_one_step_needs_no_completion() -> None:
     generator = CarryOn(["right"])
-    [row] = MonteCarloLabeler(generator, ExactGrader(), SAMPLING).label([rollout("A: 18", outcome=Outcome.CORRECT)])
+    [row] = labeler(generator).label([rollout("A: 18", outcome=Outcome.CORRECT)])
     assert (generator.asked, len(row.labels), row.cost) == ([], 1, Cost())
 
 
 def test_greedy_completions_are_asked_once_only() -> None:
     with pytest.raises(ConfigError, match="temperature 0"):
-        MonteCarloLabeler(CarryOn([]), ExactGrader(), SamplingParams(temperature=0), n=2)
+        CompletionPool(CarryOn([]), ExactGrader(), SamplingParams(temperature=0)).grow({Prefix("1a+1", "2", ""): 2})
 
 
 def test_the_report_counts_everything() -> None:
-    labeler = MonteCarloLabeler(CarryOn(["right", "wrong", "cut", "none"]), ExactGrader(), SAMPLING, n=4)
-    rows = labeler.label([RIGHT, WRONG])
-    report = label_report(rows, labeler.results, "exact/1")
+    monte_carlo = labeler(CarryOn(["right", "wrong", "cut", "none"]), 4)
+    rows = monte_carlo.label([RIGHT, WRONG])
+    report = label_report(rows, monte_carlo.pool.results, "exact/1")
     assert (report["step_labels"], report["distinct_prefixes"], report["shared_prefixes"]) == (8, 5, 1)
     assert (report["completions"], report["decided_by_rollout"]) == (20, 2)
     assert (report["truncated_share"], report["unparsable_share"], report["timeout_share"]) == (0.25, 0.25, 0)

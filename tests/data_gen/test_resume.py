@@ -106,7 +106,7 @@ def run_stage(stage: str, options: dict[str, Any]) -> Any:
 def ledger_keys(directory: Path, stage: str) -> list[str]:
     """The keys of the finished requests, sorted; one that was asked twice is there twice."""
     lines = (directory / f"{stage}_ledger.jsonl").read_text().splitlines()
-    return sorted(json.loads(line)["key"] for line in lines if '"key"' in line)
+    return sorted(json.loads(line)["key"] for line in lines if '"token_ids"' in line)
 
 
 def check_resumed(stage: str, options: dict[str, Any], folder: Path, asked: list[GenerationRequest]) -> None:

@@ -1,0 +1,125 @@
+"""The labelers by name, and what they are made from. A new one is a file with a `Labeler` and a line in `LABELERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import ConfigError
+from prm.generation.base import Generator
+from prm.grading import Grader
+from prm.ledger import Ledger
+from prm.sampling_rules import (
+    FIRST_SUCCESS_RULE,
+    FIXED_RULE,
+    INTERVAL_RULE,
+    FirstSuccess,
+    Fixed,
+    Interval,
+    SamplingRule,
+)
+
+from .consensus import ConsensusLabeler, RecordedLabels
+from .first_error import FirstErrorLabeler, FirstErrorRule
+from .implicit import ImplicitLabeler
+from .labeler import Labeler
+from .monte_carlo import MonteCarloLabeler
+from .prefixes import CompletionPool, Prefix, PrefixResult
+
+if TYPE_CHECKING:
+    from .label import LabelConfig
+
+CONSENSUS = "consensus"
+JUDGE = "judge"
+IMPLICIT = "implicit"
+MONTE_CARLO = "monte_carlo"
+FIRST_ERROR = "first_error"
+
+
+class Workbench:
+    """What labelers are made from: one pool of completions for all of them, whose generator is loaded when first
+    asked for."""
+
+    def __init__(self, config: LabelConfig, ledger: Ledger, grader: Grader, progress: Callable[[int], None]):
+        self.config, self.ledger, self.grader, self.progress = config, ledger, grader, progress
+        self.results: Mapping[Prefix, PrefixResult] = {}  # the pool's, once there is one
+
+    @cached_property
+    def generator(self) -> Generator:
+        return self.config.load_generator()
+
+    @cached_property
+    def pool(self) -> CompletionPool:
+        pool = CompletionPool(
+            self.generator,
+            self.grader,
+            self.config.sampling(),
+            seed=self.config.seed,
+            ledger=self.ledger,
+            progress=self.progress,
+            workers=self.config.num_workers,
+        )
+        self.results = pool.results
+        return pool
+
+    def labeler(self, name: str) -> Labeler:
+        """A labeler by its name, or the labels in a file by its path."""
+        return LABELERS[name](self) if name in LABELERS else RecordedLabels(name)
+
+
+def sampling_rule(config: LabelConfig) -> SamplingRule:
+    """The rule the options describe.
+
+    Raises:
+        ConfigError: an unknown rule, or values out of range.
+    """
+    if config.rule == INTERVAL_RULE:
+        return Interval(config.max_error, config.max_zero, max_n=config.n or 32, confidence=config.confidence)
+    kinds: dict[str, Any] = {FIXED_RULE: Fixed, FIRST_SUCCESS_RULE: FirstSuccess}
+    if config.rule not in kinds:
+        raise ConfigError(f"unknown rule {config.rule!r}; choose from {', '.join([*kinds, INTERVAL_RULE])}")
+    rule: SamplingRule = kinds[config.rule](config.n or 8)
+    return rule
+
+
+def first_error_rule(config: LabelConfig) -> FirstErrorRule:
+    """The search's rule that the options describe.
+
+    Raises:
+        ConfigError: values out of range.
+    """
+    return FirstErrorRule(config.confidence, config.min_worth, config.n or 16, config.verify_correct)
+
+
+def needs_generator(config: LabelConfig) -> bool:
+    """Whether any of the labelers asked for completes prefixes."""
+    names = config.consensus_of if config.labeler == CONSENSUS else [config.labeler]
+    return any(name in LABELERS and name not in {JUDGE, IMPLICIT} for name in names)
+
+
+def check_labelers(config: LabelConfig) -> None:
+    """Refuse an unknown labeler, or a consensus of anything but two.
+
+    Raises:
+        ConfigError: see the message.
+    """
+    known = ", ".join(LABELERS)
+    if config.labeler not in LABELERS:
+        raise ConfigError(f"unknown labeler {config.labeler!r}; choose from {known}")
+    if config.labeler != CONSENSUS:
+        return
+    if len(config.consensus_of) != 2 or CONSENSUS in config.consensus_of:
+        raise ConfigError("consensus_of takes two: labelers by name, or paths of labels.jsonl files")
+    for name in config.consensus_of:
+        if name not in LABELERS and not Path(name).is_file():
+            raise ConfigError(f"consensus_of: {name!r} is neither a labeler ({known}) nor a file")
+
+
+LABELERS: dict[str, Callable[[Workbench], Labeler]] = {
+    MONTE_CARLO: lambda bench: MonteCarloLabeler(bench.pool, sampling_rule(bench.config)),
+    FIRST_ERROR: lambda bench: FirstErrorLabeler(bench.pool, first_error_rule(bench.config)),
+    IMPLICIT: lambda bench: ImplicitLabeler(bench.grader),
+    CONSENSUS: lambda bench: ConsensusLabeler(*map(bench.labeler, bench.config.consensus_of)),
+}
