@@ -47,14 +47,15 @@ class ServerOptions:
     request_timeout: float = field(default=600.0, metadata={"help": "endpoint: seconds for a whole answer"})
 
     def server_settings(self, urls: list[str] | None = None, api_key_env: str = "") -> EndpointSettings:
-        """How to talk to the servers, by default to those of `endpoint_urls`.
+        """How to talk to the servers: those of `endpoint_urls` with the key in `api_key_env`, or others. A key is
+        never sent to servers that it was not given for.
 
         Raises:
             ConfigError: no URL or a wrong one, a number out of range, or an environment variable that is not set.
         """
         return EndpointSettings(
             tuple(urls or self.endpoint_urls),
-            api_key=_api_key(api_key_env or self.api_key_env),
+            api_key=_api_key(api_key_env if urls or api_key_env else self.api_key_env),
             max_concurrency=self.max_concurrency,
             max_retries=self.max_retries,
             connect_timeout=self.connect_timeout,

@@ -31,6 +31,7 @@ FAULTS = (
     *("status_500", "status_429", "hang", "cut_body", "reset", "empty_choices", "fewer_choices", "not_json"),
     *("not_utf8", "error_in_200", "unfinished", "another_prompt", "malformed_choice"),
 )
+_NOT_OF_CHATS = ("fewer_choices", "another_prompt")  # they have one choice, and do not repeat their prompt
 _STEP = re.compile(r'<step index="(\d+)">(.*?)</step>', re.DOTALL)
 _CHAIN = re.compile(r"\d+(?:[a-zA-Z][+\-*]\d+)+")
 
@@ -78,6 +79,7 @@ class ServerLog:
 
     asked: list[Ask] = field(default_factory=list)
     answered: list[Ask] = field(default_factory=list)
+    judged: list[tuple[str, int]] = field(default_factory=list)  # the prompts and seeds of chats answered in full
     bodies: list[dict[str, Any]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     most_open: int = 0
@@ -150,11 +152,13 @@ class ScriptedServer:
         samples = self._samples(body) if request.path == "/v1/completions" else []
         self.log.asked += samples
         await asyncio.sleep(self.script.delay_s)
-        if fault := self._next_fault():
+        if fault := self._next_fault(chat=request.path != "/v1/completions"):
             return await self._fail(request, fault, body, samples)
         if request.path == "/v1/completions":
             return await self._send(request, self._completions(body, samples), samples)
-        return await self._send(request, self._chat(body), [])
+        sent = await self._send(request, self._chat(body), [])
+        self.log.judged.append((body["messages"][-1]["content"], body.get("seed", 0)))
+        return sent
 
     async def _send(self, request: web.Request, answer: dict[str, Any], samples: Sequence[Ask]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -166,11 +170,12 @@ class ScriptedServer:
 
     # Faults
 
-    def _next_fault(self) -> str | None:
+    def _next_fault(self, chat: bool) -> str | None:
         self._requests += 1
         if random.Random(self._requests).random() >= self.script.fault_share:
             return None
-        fault = self.script.faults[self._faults % len(self.script.faults)]
+        faults = [fault for fault in self.script.faults if not (chat and fault in _NOT_OF_CHATS)]
+        fault = faults[self._faults % len(faults)]
         self._faults += 1
         self.log.faults[fault] += 1
         return fault

@@ -16,6 +16,7 @@ import numpy as np
 from prm.errors import ConfigError
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.http_policy import FailedAttempt
+from prm.generation.http_wire import plain_text
 from prm.rollouts import Cost, StopReason
 from prm.step_format import encode_plain
 
@@ -131,7 +132,7 @@ class CompletionsExchange:
             raise FailedAttempt("malformed choice", "no text, or token ids that are none")
         if choice.get("prompt_token_ids") not in (None, list(prompt_ids)):
             raise FailedAttempt("another prompt's answer")
-        reason, text = self._ending(choice, text, ids)
+        reason, text = self._ending(choice, plain_text(text), ids)
         generated = usage.get("completion_tokens") if len(job) == 1 else None
         if ids is None:
             ids = encode_plain(self.tokenizer, text)

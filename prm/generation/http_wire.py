@@ -54,8 +54,13 @@ async def exchange_json(
         return json.loads(content.decode("utf-8")), headers
     except UnicodeDecodeError:
         raise FailedAttempt("not UTF-8") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FailedAttempt("not JSON", str(error)) from None
+
+
+def plain_text(text: str) -> str:
+    """A text as it can be written to a file: JSON may hold halves of characters, lone surrogates, which become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def server_words(content: bytes) -> str:
@@ -66,6 +71,6 @@ def server_words(content: bytes) -> str:
         said = said.get("error", said) if isinstance(said, dict) else said
         said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
         text = said if isinstance(said, str) else json.dumps(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return " ".join(text.split())[:_SAID]
