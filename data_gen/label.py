@@ -18,7 +18,6 @@ from typing import Any
 from prm.config import parse_config, run_main
 from prm.data_facts import problem_set
 from prm.errors import ConfigError, DataError
-from prm.generation.checkpoint import model_name, model_revision
 from prm.grading import Grader
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout
@@ -106,8 +105,7 @@ def run_label(config: LabelConfig) -> StageSummary:
         "rollouts_hash": items_hash(rollouts),
     }
     if needs_generator(config):
-        settings["model_name_or_path"] = model_name(config.model_name_or_path)
-        settings["model_revision"] = model_revision(config.model_name_or_path)
+        settings |= config.model_settings()
     output = StageOutput(
         directory, "label", settings, config.overwrite, partial(grown_settings, "rollouts", rollouts, config.n)
     )

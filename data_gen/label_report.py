@@ -110,7 +110,8 @@ def label_table(report: Mapping[str, Any]) -> str:
         f"{report['decided_by_rollout']:,} decided by the rollout)",
         f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
         f"cost: {report['tokens_per_label']:.1f} tokens per label, {cost['generated_tokens']:,} generated, "
-        f"{cost['prefilled_tokens']:,} prefilled, {cost['cached_tokens']:,} cached, {cost['flops']:.3g} FLOPs",
+        f"{cost['prefilled_tokens']:,} prefilled, {cost['cached_tokens']:,} cached, "
+        + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "no FLOPs counted"),
     ]
     for name in ("truncated_share", "unparsable_share", "timeout_share"):
         if report[name]:

@@ -98,7 +98,7 @@ class SamplingOptions(ServerOptions):
     context_length: int = field(default=0, metadata={"help": "endpoint, vllm: in tokens; 0: what the model allows"})
     choices_per_request: int = field(
         default=1,
-        metadata={"help": "endpoint: samples of a prompt in one request; more than 1 only with vLLM, 1 suits all"},
+        metadata={"help": "endpoint: samples of a prompt in one request; more than 1 is for vLLM servers alone"},
     )
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy"})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampling; 1 keeps every token"})

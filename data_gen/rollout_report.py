@@ -109,7 +109,7 @@ def rollout_table(report: Mapping[str, Any]) -> str:
         lines.append(
             f"cost: {cost['generated_tokens']:,} tokens generated, {cost['prefilled_tokens']:,} prefilled, "
             f"{cost['cached_tokens']:,} cached, "
-            + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "FLOPs not counted (num_parameters is not known)")
+            + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "no FLOPs counted (num_parameters is not known)")
         )
     if report["truncated_share"]:
         share = report["truncated_share"]

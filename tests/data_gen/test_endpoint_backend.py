@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prm.data_gen.label import LabelConfig, run_label
 from prm.data_gen.options import SamplingOptions
 from prm.data_gen.rollout import RolloutConfig, main, run_rollout
 from prm.data_gen.rollout_report import rollout_table
 
 from prm.errors import ConfigError
+from prm.jsonl import read_jsonl
+from prm.labels import LabelledRollout
 from prm.rollouts import read_rollouts
 
 SCRIPT = """
@@ -73,6 +76,30 @@ def test_faults_and_a_kill_leave_no_trace_in_the_files(
     assert finished_requests(tmp_path / "wild") == 120
 
 
+def test_labels_through_faults_are_those_of_a_calm_run(
+    scripted_server: Callable[..., Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    calm, wild = scripted_server(), scripted_server(fault_share=0.3)
+    options |= {"endpoint_urls": [calm.url], "num_problems": 5, "n": 2}
+    rollouts = run_rollout(RolloutConfig(**options, output_dir=str(tmp_path)))
+    names = ("num_problems", "dataset_name", "splitter")
+    label = {name: value for name, value in options.items() if name not in names}
+    label |= {"rollouts_path": str(rollouts.path), "n": 4}
+    for name, server in (("calm", calm), ("wild", wild)):
+        server.log.asked.clear()
+        server.log.answered.clear()
+        run_label(LabelConfig(**label | {"endpoint_urls": [server.url], "output_dir": str(tmp_path / name)}))
+        assert len(server.log.answered) == len(set(server.log.answered)) > 60
+    assert set(calm.log.answered) == set(wild.log.answered)
+    for file in ("labels.jsonl", "label_report.json"):
+        assert (tmp_path / "wild" / file).read_bytes() == (tmp_path / "calm" / file).read_bytes()
+    assert {label.hard for row in labelled_rows(tmp_path / "calm") for label in row.labels} == {0, 1}
+
+
+def labelled_rows(directory: Path) -> list[LabelledRollout]:
+    return [LabelledRollout.from_dict(row) for _, row in read_jsonl(directory / "labels.jsonl")]
+
+
 def test_a_finished_run_asks_no_server_and_where_they_are_is_no_setting(
     scripted_server: Callable[..., Any], options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -93,7 +120,7 @@ def test_flops_that_are_not_known_are_not_told_as_none(
     options |= {"output_dir": str(tmp_path), "num_problems": 2, "num_parameters": 0}
     report = run_rollout(RolloutConfig(**options, endpoint_urls=[scripted_server().url])).report
     assert report["cost"]["flops"] == 0 < report["cost"]["generated_tokens"]
-    assert "FLOPs not counted (num_parameters is not known)" in rollout_table(report)
+    assert "no FLOPs counted (num_parameters is not known)" in rollout_table(report)
     known = {**report, "cost": report["cost"] | {"flops": 1.5e9}}
     assert "1.5e+09 FLOPs" in rollout_table(known)
 

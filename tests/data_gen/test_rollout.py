@@ -239,7 +239,7 @@ def test_the_recipe_of_the_recorded_solutions(
     ("changes", "error", "message"),
     [
         ({"splitter": "words"}, ConfigError, "unknown splitter 'words'"),
-        ({"backend": "vllm"}, ConfigError, "unknown backend 'vllm'"),
+        ({"backend": "vlm"}, ConfigError, "unknown backend 'vlm'"),
         ({"n": 0}, ConfigError, "n must be at least 1"),
         ({"temperature": 0}, ConfigError, "the same sample n=3 times"),
         ({"temperature": -1}, ConfigError, "sampling parameters out of range"),
