@@ -8,7 +8,7 @@ prefixes to ask for, and when it is enough, is the labelers' business (`data_gen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prm.errors import ConfigError
 from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams, request_seed
@@ -35,12 +35,12 @@ class PrefixResult:
     Attributes:
         outcomes: one per completion; `None` where it was truncated.
         cost: of all its completions.
-        texts: of the completions, where the pool keeps them.
+        completions: themselves, without their token ids, where the pool keeps texts.
     """
 
     outcomes: tuple[Outcome | None, ...] = ()
     cost: Cost = field(default_factory=Cost)
-    texts: tuple[str, ...] = ()
+    completions: tuple[Completion, ...] = ()
 
     @property
     def n_correct(self) -> int:
@@ -56,7 +56,9 @@ class PrefixResult:
         return len(self.outcomes)
 
     def __add__(self, other: PrefixResult) -> PrefixResult:
-        return PrefixResult(self.outcomes + other.outcomes, self.cost + other.cost, self.texts + other.texts)
+        return PrefixResult(
+            self.outcomes + other.outcomes, self.cost + other.cost, self.completions + other.completions
+        )
 
 
 NOTHING = PrefixResult()
@@ -73,7 +75,9 @@ class CompletionPool:
         ledger: keeps finished completions and verdicts over a kill; `None` keeps none.
         progress: called with the number of completions finished since the last call.
         workers: processes that share the completions; they need a ledger.
-        keep_texts: whether results hold the completions' texts.
+        keep_texts: whether results hold the completions.
+
+    `first_index` is where a prefix's samples begin, where it is not 0: others have drawn those before.
     """
 
     def __init__(
@@ -92,10 +96,15 @@ class CompletionPool:
         self.seed, self.ledger, self.progress, self.workers = seed, ledger, progress, workers
         self.keep_texts = keep_texts
         self.results: dict[Prefix, PrefixResult] = {}
+        self.first_index: dict[Prefix, int] = {}
 
     def __getitem__(self, prefix: Prefix) -> PrefixResult:
         """What is known of a prefix so far."""
         return self.results.get(prefix, NOTHING)
+
+    def sample_seed(self, prefix: Prefix, index: int) -> int:
+        """The seed of a prefix's i-th completion."""
+        return request_seed(prefix.problem, prefix.text, self.first_index.get(prefix, 0) + index, self.seed)
 
     def grow(self, wants: Mapping[Prefix, int]) -> None:
         """Have at least so many completions of each prefix; those missing are drawn in one call.
@@ -111,7 +120,7 @@ class CompletionPool:
             if count > self[prefix].n_asked
         }
         requests = [
-            GenerationRequest(ids, request_seed(prefix.problem, prefix.text, index, self.seed))
+            GenerationRequest(ids, self.sample_seed(prefix, index))
             for prefix, indices in missing.items()
             for ids in [tuple(self.generator.prompt_ids(prefix.problem, prefix.text))]
             for index in indices
@@ -127,8 +136,8 @@ class CompletionPool:
 
     def _result(self, completions: Sequence[Completion], outcomes: Sequence[Outcome | None]) -> PrefixResult:
         cost = sum((completion.cost for completion in completions), Cost())
-        texts = tuple(completion.text for completion in completions) if self.keep_texts else ()
-        return PrefixResult(tuple(outcomes), cost, texts)
+        kept = tuple(replace(completion, token_ids=()) for completion in completions) if self.keep_texts else ()
+        return PrefixResult(tuple(outcomes), cost, kept)
 
     def _generate(self, requests: Sequence[GenerationRequest]) -> list[Completion]:
         if self.ledger is None:

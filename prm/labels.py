@@ -16,6 +16,7 @@ from prm.rollouts import Cost, Rollout
 from prm.sampling_rules import FIXED_RULE, interval_from_spec
 
 POSTERIOR_RULE = "posterior"  # `value` was inferred from the completions of several prefixes, this one's among them
+IMPLIED_RULE = "implied"  # `value` is the hard label, which other prefixes imply
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class StepLabel:
         n_correct: completions of the prefix that reached the reference answer.
         n_total: completions that were graded correct or wrong; truncated or unparsable ones are not among them.
         n_undecided: completions that were truncated, unparsable or timed out.
-        rule: the rule that ended the sampling (`prm.sampling_rules`), or `posterior`.
-        value: a value in [0, 1] that came without counts (a person's mark, a published estimate), or the posterior.
+        rule: the rule that ended the sampling (`prm.sampling_rules`), `posterior` or `implied`.
+        value: a value in [0, 1] that came without counts (a person's mark, a published estimate), the posterior, or
+            the hard label that other prefixes imply.
     """
 
     source: str
@@ -42,7 +44,7 @@ class StepLabel:
     def hard(self) -> int | None:
         """1 if any completion was right (Math-Shepherd, arXiv 2312.08935, eq. 3), 0 if none was, `None` if unknown.
 
-        A value without counts, or a posterior, is 1 from 0.5 up.
+        A value without counts, a posterior or an implied one is 1 from 0.5 up.
         """
         if self._counted:
             return int(self.n_correct > 0)
@@ -51,14 +53,17 @@ class StepLabel:
     @property
     def soft(self) -> float | None:
         """An unbiased estimate of the chance that a completion is right, `None` if unknown: the share of right ones
-        after a fixed number (Math-Shepherd, eq. 4), the share corrected for the rule after `interval`.
+        after a fixed number (Math-Shepherd, eq. 4), the share corrected for the rule after `interval`. What implies a
+        label does not say how often: it has the share of its own completions, if any.
 
         Raises:
             DataError: the sampling stopped by a rule that biases the share, and no estimate mends it.
         """
-        if not self._counted:
+        if self.rule == IMPLIED_RULE and not self.n_total:
+            return None
+        if not self._counted and self.rule != IMPLIED_RULE:
             return self.value
-        if self.rule == FIXED_RULE:
+        if self.rule in (FIXED_RULE, IMPLIED_RULE):
             return self.n_correct / self.n_total
         if interval := interval_from_spec(self.rule):
             return interval.value(self.n_correct, self.n_total)
@@ -70,7 +75,7 @@ class StepLabel:
     @property
     def _counted(self) -> bool:
         """Whether the views come from the counts."""
-        return self.n_total > 0 and self.rule != POSTERIOR_RULE
+        return self.n_total > 0 and self.rule not in (POSTERIOR_RULE, IMPLIED_RULE)
 
     def to_dict(self) -> dict[str, Any]:
         row = asdict(self)
