@@ -9,29 +9,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError
 from prm.jsonl import read_jsonl
 from prm.labels import LabelledRollout, StepLabel, first_wrong
-from prm.rollouts import Rollout
+from prm.rollouts import Cost, Rollout
 
 from .labeler import Labeler
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A rollout that was left out: the reason, and what each labeler said."""
+    """A rollout that was left out: the reason, what each labeler said, and what both cost."""
 
     rollout: Rollout
     reason: str
     verdicts: tuple[tuple[StepLabel, ...], ...]
+    cost: Cost = field(default_factory=Cost)
 
     def to_dict(self) -> dict[str, Any]:
         verdicts = [[label.to_dict() for label in labels] for labels in self.verdicts]
-        return {"reason": self.reason, "verdicts": verdicts, **self.rollout.to_dict()}
+        cost = {name: value for name, value in self.cost.to_dict().items() if value}
+        return {"reason": self.reason, "verdicts": verdicts, "label_cost": cost, **self.rollout.to_dict()}
 
 
 class ConsensusLabeler:
@@ -51,10 +53,17 @@ class ConsensusLabeler:
         self.kept, self.rejected = [], []
         for one, other in zip(self.first.label(rollouts), self.second.label(rollouts), strict=True):
             if reason := disagreement(one.labels, other.labels):
-                self.rejected.append(Rejected(one.rollout, reason, (one.labels, other.labels)))
+                verdicts = (one.labels, other.labels)
+                self.rejected.append(Rejected(one.rollout, reason, verdicts, self._cost(one, other)))
             else:
                 self.kept.append((one, other))
-        return [replace(one, cost=one.cost + other.cost) for one, other in self.kept]
+        return [replace(one, cost=self._cost(one, other)) for one, other in self.kept]
+
+    def _cost(self, one: LabelledRollout, other: LabelledRollout) -> Cost:
+        """Labelers that draw from one pool share their completions, and the second's bill has the first's on it."""
+        pool = getattr(self.first, "pool", None)
+        shared = pool is not None and pool is getattr(self.second, "pool", None)
+        return other.cost if shared else one.cost + other.cost
 
     def summary(self) -> dict[str, Any]:
         """How many rollouts were kept, and how many were left out for which reason, ready for JSON."""
