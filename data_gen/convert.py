@@ -71,7 +71,7 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
     """
     config.check()
     output = DataOutput(
-        (Path(config.output_path), beside(config.output_path, ".rejected.jsonl")),
+        (Path(config.output_path),),
         beside(config.output_path, ".convert.json"),
         {
             **{name: getattr(config, name) for name in ("from_format", "to_format", "alternatives", "bad_rows")},
@@ -83,7 +83,8 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
     if summary := output.finished():
         return summary | {"repeated": True}
     reasons: Counter[str] = Counter()
-    with rejected_rows(output.paths[1], reasons) as reject, progress_bar("convert", None, "row") as advance:
+    apart = beside(config.output_path, ".rejected.jsonl")
+    with rejected_rows(apart, reasons) as reject, progress_bar("convert", None, "row") as advance:
         conversion = Conversion(config, reject, advance)
         write_rows(config.output_path, conversion.rows())
     conversion.warn()

@@ -43,6 +43,7 @@ from .screening import (
 
 SUMMARY = "curate_summary.json"
 _NO_SETTINGS = frozenset({"input_path", "output_path", "overwrite"})
+_CHOICES = {"dedup": Dedup, "balance": Balance, "neutral": Neutral, "after_first_error": AfterFirstError}
 
 
 @dataclass(kw_only=True)
@@ -93,7 +94,7 @@ class CurateConfig:
         """
         for name in filter(None, (self.from_format, self.to_format)):
             find_format(name)
-        for name, kind in {"dedup": Dedup, "balance": Balance, "neutral": Neutral}.items():
+        for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         if not 0 <= self.min_pass_rate <= self.max_pass_rate <= 1:
@@ -148,8 +149,7 @@ def _output(config: CurateConfig) -> DataOutput:
         "decontaminate_columns": [split_spec(spec)[1] for spec in config.decontaminate],
         "decontaminate_hashes": [input_hash(name) for name in tests],
     }
-    files = (path, *evaluation, beside(path, ".rejected.jsonl"))
-    return DataOutput(files, path.with_name(SUMMARY), settings, config.overwrite)
+    return DataOutput((path, *evaluation), path.with_name(SUMMARY), settings, config.overwrite)
 
 
 class Curation:
@@ -173,7 +173,7 @@ class Curation:
         for number, line, row in self._read(advance):
             where = Where(self.config.input_path[number], line)
             try:
-                records = self._records(number, row, where, keep_form=False)
+                records = self._records(number, row, where)
             except DataError as error:
                 if self.config.bad_rows == "refuse":
                     raise
@@ -226,12 +226,15 @@ class Curation:
         self, number: int, line: int, row: Row, wanted: Bools, reject: Callable[[RejectedRow], None] | None
     ) -> Iterator[Row]:
         where = Where(self.config.input_path[number], line)
-        records = self._records(number, row, where, keep_form=True)
-        for record, kept in zip(records, wanted, strict=True):
+        # A row of JSON can be its own output, without rendering; Parquet's have nulls that nobody wrote.
+        same = self.to is self._formats[number] and Path(where.path).suffix != ".parquet"
+        read = read_records(self._formats[number], row, where, keep_form=not same)
+        for index, (before, kept) in enumerate(zip(read, wanted, strict=True)):
             if not kept:
                 continue
+            record = self._ruled(before)
             try:
-                yield write_row(self.to, record)
+                yield row if same and index == 0 and record is before else write_row(self.to, record)
             except NotHeldError as reason:
                 self.not_held[f"{self.to.name} cannot hold {reason}"] += 1
                 if reject is not None:
@@ -243,12 +246,15 @@ class Curation:
                 advance(1)
                 yield number, line, row
 
-    def _records(self, number: int, row: Row, where: Where, *, keep_form: bool) -> list[Record]:
+    def _records(self, number: int, row: Row, where: Where) -> list[Record]:
         if number not in self._formats:
             name = self.config.from_format
             self._formats[number] = find_format(name) if name else recognise(row, where.path)
-        records = read_records(self._formats[number], row, where, keep_form=keep_form)
-        return [apply_policies(record, self.config.neutral, self.config.after_first_error) for record in records]
+        records = read_records(self._formats[number], row, where, keep_form=False)
+        return [self._ruled(record) for record in records]
+
+    def _ruled(self, record: Record) -> Record:
+        return apply_policies(record, self.config.neutral, self.config.after_first_error)
 
     def _first_look(self, record: Record) -> tuple[Reason, str | None]:
         """What is wrong with a solution by itself."""

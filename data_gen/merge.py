@@ -176,14 +176,7 @@ def _shard_file(path: Path) -> ShardFile:
     if name is None:
         names = " or ".join(f"{_stage(report)}.jsonl" for report in REPORTS)
         raise DataError("neither file of a stage", path=path, remedy=f"Give the shards' {names}")
-    try:
-        report = json.loads((path.parent / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(f"unfinished: no {name} beside it", path=path, remedy=_REMEDY) from None
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or not isinstance(report.get("settings"), dict):
-        raise DataError("not a report of a stage", path=path.parent / name, remedy=_REMEDY)
+    report = _report(path, name)
     if report.get("data_hash") != file_hash(path):
         raise DataError("changed since its report was written", path=path, remedy=_REMEDY)
     if not report["settings"].get("shard") or not isinstance(report.get("shard"), dict):
@@ -192,6 +185,25 @@ def _shard_file(path: Path) -> ShardFile:
     if said is None or (said.index, said.count) != (facts.get("index"), facts.get("count")):
         raise DataError("its settings and its shard are at odds", path=path.parent / name, remedy=_REMEDY)
     return ShardFile(path, report, name)
+
+
+def _report(path: Path, name: str) -> dict[str, Any]:
+    """The report of this name beside a data file.
+
+    Raises:
+        DataError: none there, or damaged.
+    """
+    try:
+        report: dict[str, Any] = json.loads((path.parent / name).read_text(encoding="utf-8"))
+        if not isinstance(report["settings"], dict):
+            raise ValueError("no settings")
+        if isinstance(report.get("shard"), dict):
+            placed_rows(report["shard"])
+        return report
+    except FileNotFoundError:
+        raise MissingFileError(f"unfinished: no {name} beside it", path=path, remedy=_REMEDY) from None
+    except (KeyError, TypeError, ValueError):
+        raise DataError("not a report of a stage", path=path.parent / name, remedy=_REMEDY) from None
 
 
 def _stage(report_name: str) -> str:
