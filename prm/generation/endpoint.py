@@ -4,8 +4,8 @@ as vLLM, SGLang and llama.cpp do.
 Texts become ids here, with the model's own tokenizer, so that a prefix is continued exactly where it ends; a chat
 endpoint, which would put it into a new turn, cannot do that and is refused. A server that takes no notice of seeds
 (SGLang without `--enable-deterministic-inference`) draws separate samples all the same; only a run from scratch draws
-others. How requests travel, and what happens when they fail, is `prm.generation.http_client`'s business; what an answer
-says is read in `prm.generation.completions_api`.
+others. How requests travel, and what happens when they fail, is `prm.generation.http_client`'s business; what an
+answer says is read in `prm.generation.completions_api`.
 """
 
 from __future__ import annotations
