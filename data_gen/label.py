@@ -2,14 +2,15 @@
 
     prm label --rollouts_path runs/a/rollouts.jsonl --model_name_or_path runs/generator --n 8 --output_dir runs/b
 
-writes `labels.jsonl`, `label_report.json` (shares, values by position, cost, and accuracy where the truth is known)
-and `label_run.json` (what produced it). Completions are kept in `label_ledger.jsonl` as they are finished. How labels
-are made is the labeler's business (`data_gen.monte_carlo`), the report is `data_gen.label_report`'s.
+writes `labels.jsonl`, `label_report.json` and the same as a page in `label_report.html` (shares, values by position,
+cost, agreement, and accuracy where the truth is known), and `label_run.json` (what produced it). Completions are kept
+in `label_ledger.jsonl` as they are finished. How labels are made is the labeler's business (`data_gen.monte_carlo`),
+the report is `data_gen.label_report`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,20 +19,23 @@ from typing import Any
 from prm.config import parse_config, run_main
 from prm.data_facts import problem_set
 from prm.errors import ConfigError, DataError
+from prm.fingerprint import file_hash
 from prm.grading import Grader
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout
 from prm.ledger import Ledger
 from prm.progress import progress_bar
-from prm.rollouts import Rollout, read_rollouts
+from prm.rollouts import Cost, Rollout, read_rollouts
 from prm.run_record import RunRecord, prepare_output
 
 from .consensus import ConsensusLabeler
-from .label_report import label_report, label_table
+from .label_page import page_is_fresh, write_label_page
+from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
 from .labelers import Workbench, check_labelers, first_error_rule, needs_generator, sampling_rule
 from .options import SamplingOptions
 from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
+from .truth import TruthOf, arithmetic_truth, read_truth
 
 
 @dataclass(kw_only=True)
@@ -76,6 +80,10 @@ class LabelConfig(SamplingOptions):
         default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
     )
     num_rollouts: int = field(default=0, metadata={"help": "Label the first so many rollouts; 0 labels all"})
+    truth_path: str | None = field(
+        default=None,
+        metadata={"help": "Judged solutions to measure the labels against: ProcessBench, PRM800K or a labels.jsonl"},
+    )
 
     def check(self) -> None:
         if self.n < 0 or self.num_rollouts < 0:
@@ -106,14 +114,24 @@ def run_label(config: LabelConfig) -> StageSummary:
     }
     if needs_generator(config):
         settings |= config.model_settings()
-    output = StageOutput(
-        directory, "label", settings, config.overwrite, partial(grown_settings, "rollouts", rollouts, config.n)
-    )
-    return run_stage(output, record, lambda ledger, grader: _label(config, rollouts, ledger, grader))
+    truth_of: TruthOf = arithmetic_truth
+    if config.truth_path:
+        truth_of = read_truth(config.truth_path)
+        settings |= {"truth_path": Path(config.truth_path).name, "truth_hash": file_hash(config.truth_path)}
+    output = StageOutput(directory, "label", settings, config.overwrite, partial(_grown, config, rollouts))
+    summary = run_stage(output, record, lambda ledger, grader: _label(config, rollouts, truth_of, ledger, grader))
+    if not (summary.repeated and page_is_fresh(directory)):
+        write_label_page(directory, summary.report)
+    return summary
+
+
+def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str, Any]) -> set[str]:
+    """The settings that may differ from an earlier run's; what labels are measured against changes none of them."""
+    return grown_settings("rollouts", rollouts, config.n, report) | {"truth_path", "truth_hash"}
 
 
 def _label(
-    config: LabelConfig, rollouts: Sequence[Rollout], ledger: Ledger, grader: Grader
+    config: LabelConfig, rollouts: Sequence[Rollout], truth_of: TruthOf, ledger: Ledger, grader: Grader
 ) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
     with progress_bar("label", None, "completion") as advance:
         bench = Workbench(config, ledger, grader, advance)
@@ -125,17 +143,24 @@ def _label(
             path=config.rollouts_path,
             remedy=f"What each labeler said is in {_keep_rejected(config, labeler)}",
         )
-    report = label_report(labelled, bench.results, grader.version)
+    rejected = getattr(labeler, "rejected", None)
+    report = label_report(
+        labelled,
+        bench.results,
+        grader.version,
+        truth_of=truth_of,
+        rejected_cost=None if rejected is None else sum((row.cost for row in rejected), Cost()),
+    )
     report |= {"labeler": config.labeler, "problem_set": problem_set(config.rollouts_path)}
     if not isinstance(labeler, ConsensusLabeler):
         return (row.to_dict() for row in labelled), report
     _keep_rejected(config, labeler)
-    names = [Path(name).name for name in config.consensus_of]
+    names = (Path(config.consensus_of[0]).name, Path(config.consensus_of[1]).name)
     rows = (
         one.to_dict() | {"verdicts": {names[0]: _dicts(first), names[1]: _dicts(second)}}
         for one, (first, second) in zip(labelled, labeler.kept, strict=True)
     )
-    return rows, report | {"consensus": labeler.summary()}
+    return rows, report | consensus_report(labeler, names)
 
 
 def _dicts(row: LabelledRollout) -> list[dict[str, Any]]:

@@ -1,50 +1,111 @@
-"""The report on step labels: shares, values by step position, cost, and, on the arithmetic world, accuracy."""
+"""The report on step labels: what was labelled and spent, values by step position, stopping rules, agreement of two
+labelers, and, where the truth is known, accuracy and calibration.
+
+Accuracy and calibration are `data_gen.label_quality`'s, agreement is `data_gen.agreement`'s, and the page is
+`data_gen.label_page`'s.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from prm.labels import LabelledRollout, StepLabel, first_wrong
+from prm.labels import LabelledRollout, StepLabel
 from prm.rollouts import Cost, Outcome
 from prm.run_record import library_versions
-from prm.sampling_rules import FIRST_SUCCESS_RULE
-from prm.worlds.arithmetic import first_error, step_truth
+from prm.sampling_rules import FIRST_SUCCESS_RULE, FIXED_RULE
 
-from .estimates import over_problems, shown
+from .agreement import LabelledTwice, agreement_report
+from .consensus import ConsensusLabeler
+from .estimates import shown
+from .label_quality import calibration_report, truth_report
 from .prefixes import Prefix, PrefixResult, open_prefixes
+from .truth import TruthOf, arithmetic_truth
+
+VALUE_BINS = (0.25, 0.5, 0.75)  # borders inside (0, 1); exactly 0 and exactly 1 are bins of their own
+NO_RULE = "none"
+_TOKENS = ("generated_tokens", "prefilled_tokens", "cached_tokens")
 
 
 def label_report(
-    rows: Sequence[LabelledRollout], results: Mapping[Prefix, PrefixResult], grader_version: str
+    rows: Sequence[LabelledRollout],
+    results: Mapping[Prefix, PrefixResult],
+    grader_version: str,
+    *,
+    truth_of: TruthOf = arithmetic_truth,
+    rejected_cost: Cost | None = None,
 ) -> dict[str, Any]:
-    """Everything worth knowing about step labels, ready for JSON. `results` are what completing prefixes showed; they
-    are empty where no labeler did."""
+    """Everything worth knowing about step labels, ready for JSON.
+
+    Args:
+        results: what completing prefixes showed; empty where no labeler did.
+        truth_of: the truth about a rollout's steps, `None` where it is not known.
+        rejected_cost: what was spent on rollouts that were left out; it is part of the bill.
+    """
     labels = [label for row in rows for label in row.labels]
-    outcomes = [outcome for result in results.values() for outcome in result.outcomes]
     prefixes = [prefix for row in rows for prefix in open_prefixes(row.rollout)]
-    cost = sum((row.cost for row in rows), Cost())
+    cost = sum((row.cost for row in rows), rejected_cost or Cost())
     report: dict[str, Any] = {
+        "problems": len({row.rollout.problem.unique_id for row in rows}),
         "rollouts": len(rows),
         "step_labels": len(labels),
         "distinct_prefixes": len(results),
         "shared_prefixes": len(prefixes) - len(set(prefixes)),
         "decided_by_rollout": len(labels) - len(prefixes),
-        "completions": len(outcomes),
-        "truncated_share": _share(outcomes.count(None), len(outcomes)),
-        "unparsable_share": _share(outcomes.count(Outcome.UNPARSABLE), len(outcomes)),
-        "timeout_share": _share(outcomes.count(Outcome.TIMEOUT), len(outcomes)),
+        **_completions(results),
         "unknown_labels": sum(label.hard is None for label in labels),
         "hard_correct_share": _share([label.hard for label in labels].count(1), len(labels)),
+        "sources": dict(sorted(Counter(label.source for label in labels).items())),
+        "rules": dict(sorted(Counter(map(_rule, labels)).items())),
         "tokens_per_label": cost.generated_tokens / max(1, len(labels)),
+        "cost_per_label": {name: getattr(cost, name) / max(1, len(labels)) for name in _TOKENS},
         "cost": cost.to_dict(),
         "by_position": _by_position(rows),
+        "values_by_position": values_by_position(rows),
         "grader": grader_version,
         "versions": library_versions(),
     }
-    truth = [row for row in rows if row.rollout.problem.subject == "arithmetic"]
-    return report | ({"truth": truth_report(truth)} if truth else {})
+    if rejected_cost is not None:
+        report["rejected_cost"] = rejected_cost.to_dict()
+    return report | _against_truth(rows, truth_of)
+
+
+def _rule(label: StepLabel) -> str:
+    """The rule that stopped the sampling behind a label; a label without completions or a posterior has none."""
+    return label.rule if label.n_total or label.rule != FIXED_RULE else NO_RULE
+
+
+def _completions(results: Mapping[Prefix, PrefixResult]) -> dict[str, Any]:
+    """Counts and shares of the completions, and how many prefixes got how many."""
+    outcomes = [outcome for result in results.values() for outcome in result.outcomes]
+    per_prefix = Counter(result.n_asked for result in results.values())
+    return {
+        "completions": len(outcomes),
+        "completions_per_prefix": {str(count): per_prefix[count] for count in sorted(per_prefix)},
+        "truncated_share": _share(outcomes.count(None), len(outcomes)),
+        "unparsable_share": _share(outcomes.count(Outcome.UNPARSABLE), len(outcomes)),
+        "timeout_share": _share(outcomes.count(Outcome.TIMEOUT), len(outcomes)),
+    }
+
+
+def _against_truth(rows: Sequence[LabelledRollout], truth_of: TruthOf) -> dict[str, Any]:
+    """`truth`, `calibration` and the number of rollouts they rest on, where any truth is known."""
+    known = sum(truth_of(row.rollout) is not None for row in rows)
+    if not known:
+        return {}
+    found = {"truth": truth_report(rows, truth_of), "truth_rollouts": known}
+    calibration = calibration_report(rows, truth_of)
+    return found | ({"calibration": calibration} if calibration else {})
+
+
+def consensus_report(labeler: ConsensusLabeler, names: tuple[str, str]) -> dict[str, Any]:
+    """What was kept, what was left out and why, and how far the two labelers agree, ready for JSON."""
+    kept = [LabelledTwice(one.rollout, one.labels, other.labels) for one, other in labeler.kept]
+    rejected = [LabelledTwice(row.rollout, *row.verdicts) for row in labeler.rejected]
+    return {"consensus": labeler.summary(), "agreement": agreement_report(kept + rejected, names)}
 
 
 def _share(count: int, total: int) -> float | None:
@@ -75,30 +136,23 @@ def _value(label: StepLabel) -> float | None:
     return label.hard if label.rule == FIRST_SUCCESS_RULE else label.soft
 
 
-def truth_report(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
-    """Hard labels against the truth of the arithmetic world, with intervals over problems, unknown labels left out.
-
-    A step is truly right while every step so far is the one the problem asks for; "wrong" is the positive class.
-    """
-    steps = [
-        (row.rollout.problem.unique_id, right, label.hard == 1)
-        for row in rows
-        for right, label in zip(step_truth(row.rollout.problem.problem, row.rollout.steps), row.labels, strict=True)
-        if label.hard is not None
-    ]
-    known = [row for row in rows if all(label.hard is not None for label in row.labels)]
-    return {
-        "step_accuracy": over_problems((problem, right == said) for problem, right, said in steps),
-        "wrong_precision": over_problems((problem, not right) for problem, right, said in steps if not said),
-        "wrong_recall": over_problems((problem, not said) for problem, right, said in steps if not right),
-        "wrong_base_rate": over_problems((problem, not right) for problem, right, _ in steps),
-        "first_error_accuracy": over_problems((row.rollout.problem.unique_id, _found(row)) for row in known),
-    }
+def values_by_position(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
+    """How many labels of each step position have which value: `bins` are named from 0 to 1, `counts` has one list a
+    position."""
+    ends = [0.0, *VALUE_BINS, 1.0]
+    names = ["0", *(f"{low:g} to {high:g}" for low, high in pairwise(ends)), "1"]
+    counts = [[0] * len(names) for _ in range(max(len(row.labels) for row in rows))]
+    for row in rows:
+        for position, label in enumerate(row.labels):
+            if (value := _value(label)) is not None:
+                counts[position][_value_bin(value)] += 1
+    return {"bins": names, "counts": counts}
 
 
-def _found(row: LabelledRollout) -> bool:
-    """Whether the first step labelled wrong is the first wrong step, or there is none of either."""
-    return first_error(row.rollout.problem.problem, row.rollout.steps) == first_wrong(row.labels)
+def _value_bin(value: float) -> int:
+    if value in (0, 1):
+        return 0 if value == 0 else len(VALUE_BINS) + 2
+    return 1 + sum(value >= border for border in VALUE_BINS)
 
 
 def label_table(report: Mapping[str, Any]) -> str:
@@ -109,6 +163,7 @@ def label_table(report: Mapping[str, Any]) -> str:
         f"of {report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
         f"{report['decided_by_rollout']:,} decided by the rollout)",
         f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
+        f"rules: {', '.join(f'{rule} {count:,}' for rule, count in report['rules'].items())}",
         f"cost: {report['tokens_per_label']:.1f} tokens per label, {cost['generated_tokens']:,} generated, "
         f"{cost['prefilled_tokens']:,} prefilled, {cost['cached_tokens']:,} cached, "
         + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "no FLOPs counted"),
@@ -119,4 +174,17 @@ def label_table(report: Mapping[str, Any]) -> str:
     for name, estimate in report.get("truth", {}).items():
         if estimate:
             lines.append(f"  against the truth, {name.replace('_', ' ')}: {shown(estimate)}")
-    return "\n".join(lines)
+    if calibration := report.get("calibration"):
+        lines.append(f"  soft values: ECE {shown(calibration['ece'])}, Brier score {shown(calibration['brier'])}")
+    return "\n".join(lines + _agreement_lines(report))
+
+
+def _agreement_lines(report: Mapping[str, Any]) -> list[str]:
+    if "agreement" not in report:
+        return []
+    found, consensus = report["agreement"], report["consensus"]
+    left_out = ", ".join(f"{count} {reason}" for reason, count in consensus["rejected"].items())
+    both = " and ".join(found["labelers"])
+    lines = [f"consensus of {both}: kept {consensus['kept']}; left out: {left_out or 'none'}"]
+    names = {"same_first_wrong_step": "same first wrong step", "step_agreement": "steps", "kappa": "kappa of steps"}
+    return lines + [f"  agreement, {words}: {shown(found[key])}" for key, words in names.items() if found[key]]

@@ -1,0 +1,184 @@
+"""Figures and tables of a report on step labels (`label_report.json`): the labelling's own page and the evaluation's
+section show the same ones. What a figure means is said in its caption, so that it can stand anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prm.report.bars import count_bars, stacked_shares
+from prm.report.formatting import Column
+from prm.report.page import Figure, Table
+from prm.report.plots import Series, line_plot, reliability_plot
+from prm.stats.calibration import ReliabilityBin
+from prm.stats.intervals import Estimate
+
+Report = Mapping[str, Any]
+
+VALUE = (
+    "A step's value is the share of right answers among the completions of the prefix that ends with it. A completion "
+    "that was cut off or holds no answer is counted apart, never as a wrong one."
+)
+OVER_PROBLEMS = "95% intervals, bootstrapped over problems."
+TRUTH = {
+    "step_accuracy": "steps labelled as the truth has it",
+    "wrong_precision": "of the steps called wrong, truly wrong",
+    "wrong_recall": "of the truly wrong steps, called wrong",
+    "wrong_base_rate": "share of truly wrong steps",
+    "first_error_accuracy": "rollouts whose first wrong step was found, or rightly not found",
+}
+PLACES = {
+    "same_step": "both find the same wrong step",
+    "both_none": "both find none",
+    "second_earlier": "the second finds an earlier one",
+    "second_later": "the second finds a later one",
+    "only_first": "only the first finds one",
+    "only_second": "only the second finds one",
+    "undecided": "left undecided by one or both",
+}
+
+
+def estimate(found: Mapping[str, Any]) -> Estimate | float:
+    """A figure with its interval, or alone where a single problem was labelled."""
+    if found["low"] is None:
+        return float(found["mean"])
+    return Estimate(**{name: found[name] for name in ("mean", "low", "high", "n")})
+
+
+def position_lines(report: Report) -> Figure:
+    """Mean value, and the shares of steps with no completion right and with all right, along the solution."""
+    rows = [row for row in report["by_position"] if row["mean"] is not None]
+    positions = [row["position"] + 1 for row in rows]
+    series = [
+        Series(name, positions, [row[key] for row in rows])
+        for name, key in (("mean value", "mean"), ("no completion right", "all_wrong"), ("all right", "all_right"))
+    ]
+    return Figure(line_plot(series, title="Values by step", x_label="step", y_label="share", log_x=False))
+
+
+def value_bars(report: Report) -> Figure | None:
+    """How the values of each step position are distributed; `None` where no label has a value."""
+    values = report["values_by_position"]
+    if not any(map(any, values["counts"])):
+        return None
+    plot = stacked_shares(
+        values["bins"],
+        values["counts"],
+        title="Values by step",
+        x_label="Step",
+        y_label="Share of the labels at this step, by value",
+    )
+    caption = "From values of 0 (no completion right, orange) at the bottom to values of 1 (all right, blue) on top."
+    return Figure(plot, caption)
+
+
+def position_table(report: Report) -> Table:
+    """The values of each step position in numbers."""
+    columns = [
+        Column("step", "integer"),
+        Column("labels", "integer"),
+        Column("mean value", "number"),
+        *(Column(name, "percent") for name in ("value 0", "between", "value 1")),
+    ]
+    rows = [
+        [row["position"] + 1, *(row[name] for name in ("labels", "mean", "all_wrong", "mixed", "all_right"))]
+        for row in report["by_position"]
+    ]
+    return Table(columns, rows, "Values by step; labels that are unknown are not among the shares.", "by_step.csv")
+
+
+def completion_bars(report: Report) -> Figure | None:
+    """How many prefixes got how many completions; `None` where none was asked for."""
+    counts = {int(count): prefixes for count, prefixes in report["completions_per_prefix"].items()}
+    if not counts:
+        return None
+    plot = count_bars(counts, title="Completions per prefix", x_label="Completions", unit="prefixes")
+    return Figure(plot, narrow=True)
+
+
+def reliability_figure(report: Report) -> Figure:
+    """Soft values against the share of steps that are truly right."""
+    bins = [ReliabilityBin(**row) for row in report["calibration"]["reliability"]]
+    return Figure(reliability_plot(bins, title="Calibration of the values", x_label="Soft value"), narrow=True)
+
+
+def counts_table(report: Report) -> Table:
+    """What was labelled and how the completions ended."""
+    rows = [
+        ["rollouts", report["rollouts"]],
+        ["step labels", report["step_labels"]],
+        ["completions", report["completions"]],
+        ["generated tokens", report["cost"].get("generated_tokens")],
+        ["tokens per label", report["tokens_per_label"]],
+        ["completions cut off", report["truncated_share"]],
+        ["completions without an answer", report["unparsable_share"]],
+    ]
+    return Table(["labelling", Column("count", "number")], rows, "What was labelled and spent.", "labels.csv")
+
+
+def cost_table(report: Report) -> Table:
+    """Tokens in all and per label, by kind."""
+    cost, per_label = report["cost"], report["cost_per_label"]
+    rows = [
+        [name.removesuffix("_tokens") + " tokens", cost[name], per_label[name]]
+        for name in ("generated_tokens", "prefilled_tokens", "cached_tokens")
+    ]
+    columns = [Column("cost"), Column("in all", "integer"), Column("per label", "number")]
+    caption = "Tokens of all completions; cached ones are prompts that were not computed again."
+    return Table(columns, rows, caption, "cost.csv")
+
+
+def endings_table(report: Report) -> Table:
+    """Shares of completions that decide nothing."""
+    rows = [
+        ["cut off", report["truncated_share"]],
+        ["without an answer", report["unparsable_share"]],
+        ["not compared in time", report.get("timeout_share")],
+    ]
+    columns = [Column("completions that decide nothing"), Column("share", "percent")]
+    return Table(columns, rows, "Counted apart, never as wrong answers.", "undecided.csv")
+
+
+def truth_table(report: Report) -> Table | None:
+    """Hard labels against the truth; `None` where it is not known."""
+    found = report.get("truth", {})
+    rows = [[what, estimate(found[key])] for key, what in TRUTH.items() if found.get(key)]
+    if not rows:
+        return None
+    caption = f"Hard labels against the truth; {OVER_PROBLEMS}"
+    return Table(["against the truth", Column("share", "percent")], rows, caption, "truth.csv")
+
+
+def calibration_table(report: Report) -> Table:
+    """Calibration error and Brier score of the soft values."""
+    found = report["calibration"]
+    rows = [
+        ["expected calibration error", estimate(found["ece"])],
+        ["Brier score", estimate(found["brier"])],
+        ["steps", found["ece"]["n"]],
+    ]
+    caption = f"Soft values against the truth, in bins of equal mass; {OVER_PROBLEMS}"
+    return Table(["soft values", Column("value", "auto")], rows, caption, "calibration.csv")
+
+
+def agreement_tables(report: Report) -> list[Table]:
+    """What two labelers say of the first wrong step, and how far they agree."""
+    found = report["agreement"]
+    places = [[words, found["first_wrong_step"].get(place, 0)] for place, words in PLACES.items()]
+    names = {"same_first_wrong_step": "rollouts with the same first wrong step, or none", "step_agreement": "steps"}
+    shares = [[words, estimate(found[key])] for key, words in names.items() if found.get(key)]
+    first, second = found["labelers"]
+    tables = [
+        Table(
+            [f"first: {first}; second: {second}", Column("rollouts", "integer")],
+            places,
+            "What the two labelers say of the first wrong step.",
+            "first_wrong_step.csv",
+        ),
+        Table(["agreement", Column("share", "percent")], shares, OVER_PROBLEMS, "agreement.csv"),
+    ]
+    if found.get("kappa"):
+        row = ["Cohen's kappa of the step verdicts", estimate(found["kappa"])]
+        caption = f"Agreement beyond chance: 0 is chance, 1 is full agreement; {OVER_PROBLEMS}"
+        tables.append(Table(["beyond chance", Column("kappa", "number")], [row], caption, "kappa.csv"))
+    return tables
