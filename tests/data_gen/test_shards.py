@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +243,40 @@ def test_labels_are_merged_in_the_order_of_their_rollouts(tmp_path: Path) -> Non
     assert [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()] == rollouts
     assert (report["step_labels"], report["rollouts"]) == (40, 40)
     assert (tmp_path / "label_report.json").is_file()
+
+
+STAND_INS = {
+    "vllm": 'echo "vllm $*" >> "$LOG.vllm"; exec sleep 60',
+    "curl": 'echo "curl $*" >> "$LOG.curl"; [ "$(grep -c ^curl "$LOG.curl")" -gt 1 ] && [ -s "$LOG.vllm" ]',
+    "sleep": 'if [ "$1" = 60 ]; then exec /bin/sleep 60; fi',
+    "prm": 'for argument in prm "$@"; do echo "$argument" >> "$LOG.prm"; done',
+}
+
+
+@pytest.mark.parametrize(("stage", "shards", "count"), [("rollout", "", "8"), ("label", "16", "16")])
+def test_the_slurm_recipe_asks_for_its_part(tmp_path: Path, stage: str, shards: str, count: str) -> None:
+    """The script runs with stand-ins for vLLM, curl and prm: it waits for its server, asks for its shard, and ends its
+    server."""
+    script = Path(__file__).resolve().parents[2] / "recipes" / "slurm_shards" / "shard.sbatch"
+    for name, body in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_JOB_ID": "1234567"}
+    slurm |= {
+        "SLURM_GPUS_ON_NODE": "4",
+        "RUNS": str(tmp_path / "runs"),
+        "LOG": str(tmp_path / "log"),
+        "SHARDS": shards,
+    }
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["bash", str(script), stage], env={**slurm, "PATH": path}, check=True, timeout=50)
+    [served] = (tmp_path / "log.vllm").read_text().splitlines()
+    waited = (tmp_path / "log.curl").read_text().splitlines()
+    assert served.startswith("vllm serve Qwen/Qwen2.5-Math-1.5B-Instruct --port 24567 --data-parallel-size 4")
+    assert len(waited) >= 2 and waited[0].endswith("http://127.0.0.1:24567/health")
+    asked = (tmp_path / "log.prm").read_text().splitlines()
+    assert asked[:4] == ["prm", stage, "--config", f"recipes/slurm_shards/{stage}.yaml"]
+    options = dict(zip(asked[4::2], asked[5::2], strict=True))
+    assert options["--shard"] == f"3/{count}"
+    assert options["--endpoint_urls"] == "http://127.0.0.1:24567/v1"
+    assert options["--output_dir"] == f"{tmp_path / 'runs'}/{stage}s/shard-3"
