@@ -44,7 +44,8 @@ async def exchange_json(
             content = await response.read()
             status, headers = response.status, response.headers
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise FailedAttempt("cannot connect", str(error), unreachable=True) from None
+        reason = getattr(getattr(error, "os_error", None), "strerror", None) or str(error)
+        raise FailedAttempt("cannot connect", reason, unreachable=True) from None
     except TimeoutError:
         raise FailedAttempt("timed out", f"no answer in {settings.request_timeout:g} s") from None
     except (aiohttp.ClientError, OSError) as error:

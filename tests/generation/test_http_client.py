@@ -97,6 +97,12 @@ def test_work_of_one_prompt_stays_on_one_server_and_none_is_idle(
     assert all(len(server.log.asked) > 10 for server in servers)
 
 
+def test_fewer_workers_than_servers_do_the_work_of_all(scripted_server: Callable[..., Any], echo: Echo) -> None:
+    servers = [scripted_server() for _ in range(3)]
+    assert sorted(flat(client(*servers, max_concurrency=1).stream(echo, range(30)))) == list(range(30))
+    assert all(server.log.asked for server in servers)
+
+
 def self_of(echo: Echo, ids: tuple[int, ...]) -> int:
     return int(echo.tokenizer.decode(list(ids)).partition("a")[0]) - 1
 
