@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prm.errors import DataError
 from prm.report import svg
-from prm.report.canvas import NARROW, MarginLabel, drawing, frame, label_margin, margin_inches
+from prm.report.canvas import NARROW, axes_inches, drawing, frame, text_inches
 from prm.report.formatting import integer, percent, si
 from prm.report.series import tick_writer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LOW, _HIGH = 1, 0  # palette indices of the lower and the upper half of a scale: orange and blue
 _FAINTEST = 0.28
@@ -52,7 +56,7 @@ def stacked_shares(
     bins: Sequence[str], counts: Sequence[Sequence[int]], *, title: str, x_label: str, y_label: str
 ) -> str:
     """One bar a position, of shares stacked from the lowest bin up; the lower half of the bins is orange and the upper
-    blue, both stronger towards the ends. Bins are named at the last bar.
+    blue, both stronger towards the ends. A key names the bins in the same order.
 
     Args:
         bins: names from low to high; those that no bar has are left out.
@@ -68,25 +72,37 @@ def stacked_shares(
     shares = table[positions] / table[positions].sum(1, keepdims=True)
     used = [index for index in range(len(bins)) if shares[:, index].any()]
     with drawing():
-        names = [bins[index] for index in used]
-        figure, axes = frame(title, y_label, x_label, left=0.55, right=margin_inches(names), height=4.3)
+        right = 0.6 + max(text_inches(bins[index], 9.5) for index in used)
+        figure, axes = frame(title, y_label, x_label, left=0.55, right=right, height=4.3)
         axes.set(xlim=(positions[0] + 0.4, positions[-1] + 1.6), ylim=(0, 1))
         axes.set_xticks(_whole_ticks((positions + 1).tolist()))
         axes.yaxis.set_major_formatter(tick_writer("percent"))
-        bottom, labels = np.zeros(len(positions)), []
+        bottom = np.zeros(len(positions))
         for index in used:
             colour, alpha = _shade(index, len(bins))
-            heights = shares[:, index]
-            axes.bar(positions + 1, heights, 0.86, bottom, color=colour, alpha=alpha, linewidth=0)
-            middle = float(bottom[-1] + heights[-1] / 2)
-            labels.append(MarginLabel(bins[index], float(positions[-1]) + 1.43, middle, colour, quiet=True))
-            bottom = bottom + heights
-        label_margin(axes, labels)
+            axes.bar(positions + 1, shares[:, index], 0.86, bottom, color=colour, alpha=alpha, linewidth=0)
+            bottom = bottom + shares[:, index]
+        _key(axes, [(bins[index], *_shade(index, len(bins))) for index in used])
         described = ", ".join(
-            f"step {at + 1}: {percent(float(row[-1]))} in {bins[-1]}"
-            for at, row in zip(positions, shares, strict=True)
+            f"{at + 1}: {percent(float(row[-1]))} in {bins[-1]}" for at, row in zip(positions, shares, strict=True)
         )
         return svg.figure_to_svg(figure, description=f"{title}: {described}")
+
+
+def _key(axes: Axes, entries: Sequence[tuple[str, str, float]]) -> None:
+    """Names beside their shades, right of the bars, in the order in which the bars are stacked."""
+    from matplotlib.patches import Rectangle
+
+    width, height = axes_inches(axes)
+    line, side = 0.27 / height, 0.15
+    start = 0.5 - line * (len(entries) - 1) / 2
+    for place, (name, colour, alpha) in enumerate(entries):
+        y = start + place * line
+        corner, size = (1 + 0.12 / width, y - side / height / 2), (side / width, side / height)
+        look: dict[str, Any] = {"color": colour, "alpha": alpha, "linewidth": 0, "clip_on": False}
+        axes.add_patch(Rectangle(corner, *size, transform=axes.transAxes, **look))
+        x = 1 + (0.2 + side) / width
+        axes.text(x, y, name, transform=axes.transAxes, size=9.5, color=svg.INK, va="center_baseline")
 
 
 def _shade(index: int, count: int) -> tuple[str, float]:

@@ -64,7 +64,7 @@ def value_bars(report: Report) -> Figure | None:
     plot = stacked_shares(
         values["bins"],
         values["counts"],
-        title="Values by step",
+        title="How the values are spread",
         x_label="Step",
         y_label="Share of the labels at this step, by value",
     )
