@@ -1,6 +1,8 @@
-"""One batch from prompts to samples, on a key-value cache that finished rows leave.
+"""One batch from prompts to samples, on a key-value cache that finished rows leave and waiting rows enter.
 
-Suffixes name the dimensions: R rows of the batch, S slots of the cache (the rows still in it), T tokens, V vocabulary.
+Suffixes name the dimensions: R rows of the batch, S slots of the cache (the rows that are in it now), T tokens,
+V vocabulary. Which rows are in the cache together depends on the batch alone, so that a batch that is run again draws
+the same samples to the byte.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prm.generation.base import GenerationRequest, SamplingParams
+from prm.generation.prefix_tree import sharing_pays
+from prm.generation.prompt_reading import PlainPrompts, PromptReader, SharedPrompts
 from prm.generation.sampling import draw_tokens, request_uniforms
+from prm.generation.slots import Slots
 from prm.rollouts import StopReason
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
     from prm.generation.hf import HFGenerator
 
-_KEEP_SHARE = 0.75  # finished rows are dropped once the live ones are fewer than this share
+_KEEP_SHARE = 0.75  # finished rows are dropped, and waiting ones let in, once the live ones are fewer than this share
 
 
 @dataclass(frozen=True)
@@ -38,130 +43,106 @@ class Sample:
 
 
 class BatchRun:
-    """One batch of R rows from prompts to samples. The cache holds `slots`, rows in this order, some of them
-    finished already; its columns are padded on the left up to each row's length."""
+    """R rows from prompts to samples, at most `capacity` of them at a time. `cache` holds `slots`, rows in this order,
+    some of them finished already."""
 
-    def __init__(self, generator: HFGenerator, requests: Sequence[GenerationRequest], sampling: SamplingParams):
+    def __init__(
+        self,
+        generator: HFGenerator,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        capacity: int,
+    ):
         self.generator, self.requests, self.sampling = generator, requests, sampling
-        self.device = generator.model.device
+        self.capacity = capacity
         room = [generator.context_length - len(request.prompt_ids) for request in requests]
         self.budget_R = np.minimum(room, sampling.max_new_tokens)
         self.stops = generator.stop_texts(sampling.stop)
         self.is_eos_V = np.zeros(generator.vocab_size, dtype=bool)
         self.is_eos_V[[i for i in generator.eos_ids if i < generator.vocab_size]] = True
         self.ids_RT = np.zeros((len(requests), int(self.budget_R.max())), dtype=np.int64)
-        self.length_R = np.zeros(len(requests), dtype=np.int64)  # set when a row finishes
+        self.length_R = np.zeros(len(requests), dtype=np.int64)  # tokens sampled so far
+        self.done_R = np.zeros(len(requests), dtype=bool)
         self.reason_R = [StopReason.LENGTH] * len(requests)
+        self.cache = Slots(generator.model, generator.context_length)
+        self.slots = np.zeros(0, dtype=np.int64)
+        self.entered = 0
+        prompts = [request.prompt_ids for request in requests]
+        shared = generator.shares_prefixes and sharing_pays(prompts)
+        self.reader: PromptReader = (SharedPrompts if shared else PlainPrompts)(generator.model, prompts)
 
     def run(self) -> list[Sample]:
         """Sample until every row is finished."""
         import torch
 
-        logits_SV = self._prefill()
-        uniforms_RT = torch.from_numpy(self._uniforms()).to(self.device)
-        slots = np.arange(len(self.requests))
-        for step in range(self.ids_RT.shape[1]):
-            tokens_S = draw_tokens(logits_SV, uniforms_RT[slots, step], self.sampling)
-            self._record(tokens_S.cpu().numpy(), slots, step)
-            live = np.flatnonzero(self.length_R[slots] == 0)
-            if not len(live):
-                break
-            if len(live) < _KEEP_SHARE * len(slots):
-                slots, tokens_S = slots[live], self._keep(live, tokens_S)
-            logits_SV = self._decode(tokens_S)
+        self.uniforms_RT = torch.from_numpy(self._uniforms()).to(self.cache.device)
+        while self.entered < len(self.requests) or not self.done_R.all():
+            live = np.flatnonzero(~self.done_R[self.slots])
+            if self._may_enter(len(live)):
+                self._enter(live)
+                continue  # a row may have ended with its first token
+            if len(live) < _KEEP_SHARE * len(self.slots):
+                self.slots = self.slots[live]
+                self.cache.keep(live)
+            self.cache.pending_S = self._draw(self.cache.decode(), self.slots)
         return [self._sample(row) for row in range(len(self.requests))]
 
-    def _record(self, tokens_S: np.ndarray, slots: np.ndarray, step: int) -> None:
-        """Note one token per slot, and which rows it finished."""
-        self.ids_RT[slots, step] = tokens_S
-        eos_S = self.is_eos_V[tokens_S]
-        done_S = eos_S | (self.budget_R[slots] == step + 1)
-        if self.sampling.stop:
-            stopped_S = self.stops.finished(self.ids_RT[slots, max(0, step + 1 - self.stops.tail_tokens) : step + 1])
-            done_S |= stopped_S
-        for at in np.flatnonzero(done_S & (self.length_R[slots] == 0)).tolist():
-            self.length_R[slots[at]] = step + 1
-            if eos_S[at]:
-                self.reason_R[slots[at]] = StopReason.EOS
-            elif self.sampling.stop and stopped_S[at]:
-                self.reason_R[slots[at]] = StopReason.STOP
+    def _may_enter(self, live: int) -> bool:
+        if self.entered == len(self.requests):
+            return False
+        return live == 0 or (self.generator.shares_prefixes and live < _KEEP_SHARE * self.capacity)
+
+    def _enter(self, live: np.ndarray) -> None:
+        """Let waiting rows take the slots that are not live."""
+        import torch
+
+        until = min(len(self.requests), self.entered + self.capacity - len(live))
+        reading = self.reader.read(range(self.entered, until))
+        self.entered = until
+        rows = np.array(reading.rows)
+        if reading.logits is None:
+            last = [self.requests[row].prompt_ids[-1] for row in reading.rows]
+            self.cache.gather(live, reading.parts, torch.tensor(last, device=self.cache.device))
+        elif len(live):
+            self.cache.gather(live, reading.parts, self._draw(reading.logits, rows))
+        else:
+            self.cache.adopt(reading.parts[0], self._draw(reading.logits, rows))
+        self.slots = np.concatenate([self.slots[live], rows])
+
+    def _draw(self, logits_SV: torch.Tensor, slots: np.ndarray) -> torch.Tensor:
+        """The next token of each of these rows, noted."""
+        at = np.minimum(self.length_R[slots], self.ids_RT.shape[1] - 1)
+        tokens_S = draw_tokens(logits_SV, self.uniforms_RT[slots, at], self.sampling)
+        self._record(tokens_S.cpu().numpy(), slots)
+        return tokens_S
+
+    def _record(self, tokens_S: np.ndarray, slots: np.ndarray) -> None:
+        """Note one token per live row, and which rows it finished."""
+        live_S = ~self.done_R[slots]
+        rows, tokens = slots[live_S], tokens_S[live_S]
+        self.ids_RT[rows, self.length_R[rows]] = tokens
+        self.length_R[rows] += 1
+        eos = self.is_eos_V[tokens]
+        done = eos | (self.length_R[rows] == self.budget_R[rows])
+        stopped = self.stops.finished(tokens, lambda at: self._tail(rows[at])) if self.sampling.stop else eos
+        for at in np.flatnonzero(done | stopped).tolist():
+            if eos[at]:
+                self.reason_R[rows[at]] = StopReason.EOS
+            elif stopped[at]:
+                self.reason_R[rows[at]] = StopReason.STOP
+        self.done_R[rows] = done | stopped
+
+    def _tail(self, row: int) -> list[int]:
+        end = int(self.length_R[row])
+        tail: list[int] = self.ids_RT[row, max(0, end - self.stops.tail_tokens) : end].tolist()
+        return tail
 
     def _sample(self, row: int) -> Sample:
+        prefilled = self.reader.prefilled[row]
         ids = self.ids_RT[row, : self.length_R[row]].tolist()
-        return Sample(
-            ids, self.reason_R[row], self.prefilled[row], len(self.requests[row].prompt_ids) - self.prefilled[row]
-        )
+        return Sample(ids, self.reason_R[row], prefilled, len(self.requests[row].prompt_ids) - prefilled)
 
     def _uniforms(self) -> np.ndarray:
         if self.sampling.temperature == 0:
             return np.zeros(self.ids_RT.shape, dtype=np.float32)
         return request_uniforms([request.seed for request in self.requests], self.ids_RT.shape[1])
-
-    def _prefill(self) -> torch.Tensor:
-        """Read each distinct prompt once; returns the logits (R, V) after every row's prompt."""
-        import torch
-
-        distinct: dict[tuple[int, ...], int] = {}
-        self.prefilled: list[int] = []
-        for request in self.requests:
-            self.prefilled.append(0 if request.prompt_ids in distinct else len(request.prompt_ids))
-            distinct.setdefault(request.prompt_ids, len(distinct))
-        logits = self._read_prompts(list(distinct))
-        if len(distinct) == len(self.requests):
-            return logits
-        source = torch.tensor([distinct[request.prompt_ids] for request in self.requests], device=self.device)
-        self._select(source)
-        return logits[source]
-
-    def _read_prompts(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        import torch
-
-        from prm.generation.kv_cache import in_place_cache
-
-        width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.device)
-        self.lengths = torch.tensor([len(p) for p in prompts], device=self.device)
-        self.mask = None
-        if any(len(p) < width for p in prompts):
-            self.mask = (torch.arange(width, device=self.device) >= width - self.lengths[:, None]).long()
-        self.cache = in_place_cache(self.generator.model.config)
-        positions = None if self.mask is None else (self.mask.cumsum(-1) - 1).clamp_(min=0)
-        return self._forward(ids, positions)
-
-    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V) after one more token per slot."""
-        import torch
-
-        positions = None
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, self.mask.new_ones((len(self.mask), 1))], dim=1)
-            # A finished row that is still in the cache may run past the context; its tokens are not read.
-            positions = self.lengths[:, None].clamp(max=self.generator.context_length - 1)
-        logits = self._forward(tokens[:, None], positions)
-        self.lengths = self.lengths + 1
-        return logits
-
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
-        output = self.generator.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
-
-    def _keep(self, kept: np.ndarray, tokens_S: torch.Tensor) -> torch.Tensor:
-        """Let the finished rows go; returns the tokens of the slots that stay."""
-        import torch
-
-        indices = torch.from_numpy(kept).to(self.device)
-        self._select(indices)
-        return tokens_S[indices]
-
-    def _select(self, indices: torch.Tensor) -> None:
-        self.cache.batch_select_indices(indices)
-        self.lengths = self.lengths[indices]
-        self.mask = None if self.mask is None else self.mask[indices]

@@ -1,4 +1,4 @@
-"""A key-value cache that is written in place.
+"""A key-value cache that is written in place, and rows gathered from several caches into one.
 
 transformers' dynamic layers concatenate at every token: the whole cache is copied, and on a CPU its fresh pages are
 faulted in again each time, which took four fifths of a decoding step of a small model. Here a layer owns room for
@@ -8,6 +8,9 @@ attention) keep transformers' own class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 _SPARE_TOKENS = 16  # more room means fewer copies, and views that lie further apart in memory
+_SPARE_SHARE = 8  # one part in so many, where that is more: the copies of a long cache are dear
 
 
 class InPlaceLayer(DynamicLayer):
@@ -33,12 +37,18 @@ class InPlaceLayer(DynamicLayer):
         filled = self.get_seq_length()
         used = filled + key_states.shape[-2]
         if not filled or used > self._key_room.shape[-2]:
-            self._key_room = _with_room(self.keys if filled else None, key_states, used + _SPARE_TOKENS)
-            self._value_room = _with_room(self.values if filled else None, value_states, used + _SPARE_TOKENS)
+            self._key_room = _with_room(self.keys if filled else None, key_states, _roomy(used))
+            self._value_room = _with_room(self.values if filled else None, value_states, _roomy(used))
         self._key_room[..., filled:used, :] = key_states
         self._value_room[..., filled:used, :] = value_states
         self.keys, self.values = self._key_room[..., :used, :], self._value_room[..., :used, :]
         return self.keys, self.values
+
+    def hold(self, keys: torch.Tensor, values: torch.Tensor, used: int) -> None:
+        """Take over two buffers (B, H, T, D) of which `used` tokens are filled."""
+        self.lazy_initialization(keys, values)
+        self._key_room, self._value_room = keys, values
+        self.keys, self.values = keys[..., :used, :], values[..., :used, :]
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep the rows at `indices`, which may repeat."""
@@ -57,6 +67,10 @@ class InPlaceLayer(DynamicLayer):
             self.batch_select_indices(torch.arange(len(self.keys), device=self.keys.device).repeat_interleave(repeats))
 
 
+def _roomy(used: int) -> int:
+    return used + max(_SPARE_TOKENS, used // _SPARE_SHARE)
+
+
 def _with_room(filled: torch.Tensor | None, like: torch.Tensor, tokens: int) -> torch.Tensor:
     """A buffer for `tokens` tokens that begins with what is filled."""
     room = like.new_empty((like.shape[0], like.shape[1], tokens, like.shape[3]))
@@ -70,3 +84,50 @@ def in_place_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [InPlaceLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def can_gather(cache: DynamicCache) -> bool:
+    """Whether every layer keeps all its tokens, so that a part of a row is what a shorter row would have left."""
+    return all(type(layer) is InPlaceLayer for layer in cache.layers)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Parts of a cache's rows, one for each new row: row `rows[i]`, its `lengths[i]` columns before `ends[i]`."""
+
+    cache: DynamicCache
+    rows: list[int]
+    ends: list[int]
+    lengths: list[int]
+
+
+def gather(parts: Sequence[Spans], config: Any) -> DynamicCache:
+    """A new cache of all these rows in order, which end at one column; what lies left of the shorter ones is zero."""
+    gathered = in_place_cache(config)
+    width = max(length for part in parts for length in part.lengths)
+    layers: list[Any] = gathered.layers
+    for index, layer in enumerate(layers):
+        sources: list[Any] = [part.cache.layers[index] for part in parts]
+        if width and any(source.is_initialized for source in sources):
+            keys, values = (
+                _gather_states(parts, [getattr(source, name) for source in sources], width)
+                for name in ("keys", "values")
+            )
+            layer.hold(keys, values, width)
+    return gathered
+
+
+def _gather_states(parts: Sequence[Spans], states: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+    like = next(state for state in states if state.numel())
+    total = sum(len(part.rows) for part in parts)
+    room = like.new_empty((total, like.shape[1], _roomy(width), like.shape[3]))
+    at = 0
+    for part, state in zip(parts, states, strict=True):
+        # Rows side by side that come from one place, such as the samples of one prompt, are one copy.
+        for (row, end, length), same in groupby(zip(part.rows, part.ends, part.lengths, strict=True)):
+            until = at + sum(1 for _ in same)
+            room[at:until, :, : width - length] = 0  # masked, but a NaN there would come through
+            if length:
+                room[at:until, :, width - length : width] = state[row, :, end - length : end]
+            at = until
+    return room

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from prm.generation.kv_cache import InPlaceLayer, in_place_cache
+from prm.generation.kv_cache import InPlaceLayer, Spans, can_gather, gather, in_place_cache
 
 
 def test_logits_equal_those_with_transformers_cache(generator: Any) -> None:
@@ -44,3 +44,25 @@ def test_sliding_windows_keep_transformers_layer(generator: Any) -> None:
     config = MistralConfig(num_hidden_layers=2, sliding_window=8)
     assert all(isinstance(layer, DynamicSlidingWindowLayer) for layer in in_place_cache(config).layers)
     assert all(isinstance(layer, InPlaceLayer) for layer in in_place_cache(generator.model.config).layers)
+    assert not can_gather(in_place_cache(config))
+    assert can_gather(in_place_cache(generator.model.config))
+
+
+def test_gathered_rows_end_at_one_column(generator: Any) -> None:
+    ids = torch.randint(2, 200, (2, 9), generator=torch.Generator().manual_seed(0))
+    caches = []
+    with torch.inference_mode():
+        for row in range(2):
+            caches.append(in_place_cache(generator.model.config))
+            generator.model(input_ids=ids[row : row + 1], past_key_values=caches[row], use_cache=True)
+    parts = [Spans(caches[0], [0, 0, 0], [9, 9, 4], [6, 6, 4]), Spans(caches[1], [0, 0], [0, 5], [0, 5])]
+    joined = gather(parts, generator.model.config)
+    assert joined.get_seq_length() == 6
+    for layer, *sources in zip(joined.layers, *(cache.layers for cache in caches), strict=True):
+        for name in ("keys", "values"):
+            rows, (first, second) = getattr(layer, name), (getattr(source, name)[0] for source in sources)
+            expected = [first[:, 3:9], first[:, 3:9], first[:, :4], first[:, :0], second[:, :5]]
+            for row, states in zip(rows, expected, strict=True):
+                blank = 6 - states.shape[1]
+                assert torch.equal(row[:, blank:], states)
+                assert not row[:, :blank].any()

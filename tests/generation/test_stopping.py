@@ -16,12 +16,17 @@ def tokenizer() -> Any:
     return build_tokenizer()
 
 
+def finished(stops: StopTexts, rows: list[list[int]]) -> list[bool]:
+    done = stops.finished(np.array([row[-1] for row in rows]), lambda at: rows[at][-stops.tail_tokens :])
+    return [bool(one) for one in done]
+
+
 def first_stop(tokenizer: Any, text: str, stop: list[str]) -> int | None:
     """After how many tokens of the text the stop is noticed."""
     stops = StopTexts(tokenizer, stop, len(tokenizer) + 3)
     ids = tokenizer.encode(text)
     for count in range(1, len(ids) + 1):
-        if stops.finished(np.array([ids[:count], ids[:count]])).tolist() == [True, True]:
+        if finished(stops, [ids[:count], ids[:count]]) == [True, True]:
             return count
     return None
 
@@ -44,8 +49,8 @@ def test_a_stop_is_noticed_at_its_last_token(tokenizer: Any, text: str, stop: li
 
 def test_rows_are_judged_one_by_one(tokenizer: Any) -> None:
     stops = StopTexts(tokenizer, ["ab"], len(tokenizer))
-    rows = np.array([tokenizer.encode("cab"), tokenizer.encode("acb"), tokenizer.encode("abc")])
-    assert stops.finished(rows).tolist() == [True, False, False]
+    rows = [tokenizer.encode("cab"), tokenizer.encode("acb"), tokenizer.encode("abc")]
+    assert finished(stops, rows) == [True, False, False]
 
 
 def test_tokens_with_a_leading_space_are_seen() -> None:
@@ -58,4 +63,15 @@ def test_tokens_with_a_leading_space_are_seen() -> None:
     raw.decoder = decoders.Metaspace()  # drops the space that begins a text
     spaced = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
     stops = StopTexts(spaced, [" Q"], len(spaced))
-    assert stops.finished(np.array([[1, 2], [1, 3]])).tolist() == [True, False]
+    assert finished(stops, [[1, 2], [1, 3]]) == [True, False]
+
+
+@pytest.mark.parametrize(("stop", "expected"), [("\n", 4), ("\n\n", 9), ("two", 7)])
+def test_a_stop_of_plain_text_is_found_without_decoding(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, stop: str, expected: int
+) -> None:
+    stops = StopTexts(tokenizer, [stop], len(tokenizer))
+    ids = tokenizer.encode("one\ntwo\n\nfour")
+    monkeypatch.setattr(stops, "tokenizer", None)
+    noticed = [count for count in range(1, len(ids) + 1) if finished(stops, [ids[:count]])[0]]
+    assert noticed[0] == expected
