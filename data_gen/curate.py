@@ -130,7 +130,7 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
             written = {output.paths[0].name: write_rows(output.paths[0], rows)}
         if config.eval_fraction:
             with progress_bar("write evaluation", None, "row") as advance:
-                rows = curation.rows(evaluation, advance, None)
+                rows = curation.rows(evaluation, advance, reject, say_why=False)
                 written[output.paths[1].name] = write_rows(output.paths[1], rows)
     inputs = [dataset_label(path) for path in config.input_path]
     return output.write_summary(
@@ -163,6 +163,7 @@ class Curation:
         self.unreadable: Counter[str] = Counter()
         self.not_held: Counter[str] = Counter()
         self._formats: dict[int, Format] = {}
+        self._hits: list[str] = []
 
     def count(self, reject: Callable[[RejectedRow], None], advance: Callable[[int], None]) -> None:
         """The first pass.
@@ -190,6 +191,7 @@ class Curation:
     def decide(self) -> Bools:
         """Apply the rules to the census; returns which solutions are held out for evaluation."""
         config, census = self.config, self.census
+        self._hits = list(census.hits)
         mark_duplicates(census, config.dedup)
         mark_difficulty(census, config.min_pass_rate, config.max_pass_rate)
         mark_problem_limit(census, config.max_per_problem, config.seed)
@@ -198,9 +200,15 @@ class Curation:
         return evaluation
 
     def rows(
-        self, side: Bools, advance: Callable[[int], None], reject: Callable[[RejectedRow], None] | None
+        self,
+        side: Bools,
+        advance: Callable[[int], None],
+        reject: Callable[[RejectedRow], None],
+        *,
+        say_why: bool = True,
     ) -> Iterator[Row]:
-        """The second pass: the kept rows of one side, in the order of the inputs; `reject` takes what is not kept.
+        """The second pass: the kept rows of one side, in the order of the inputs. `reject` takes those that the output
+        cannot hold and, with `say_why`, those that a rule left out.
 
         Raises:
             DataError: an input that changed since the first pass.
@@ -212,10 +220,9 @@ class Curation:
             end = at
             while end < len(lines) and lines[end] == line and inputs[end] == number:
                 end += 1
-            if reject is not None:
-                for index in range(at, end):
-                    if reasons[index]:
-                        reject(RejectedRow(self.config.input_path[number], line, self._reason(index), row))
+            for index in range(at, end) if say_why else ():
+                if reasons[index]:
+                    reject(RejectedRow(self.config.input_path[number], line, self._reason(index), row))
             if wanted[at:end].any():
                 yield from self._written(number, line, row, wanted[at:end], reject)
             at = end
@@ -223,7 +230,7 @@ class Curation:
             raise DataError("an input changed while it was read", path=", ".join(self.config.input_path))
 
     def _written(
-        self, number: int, line: int, row: Row, wanted: Bools, reject: Callable[[RejectedRow], None] | None
+        self, number: int, line: int, row: Row, wanted: Bools, reject: Callable[[RejectedRow], None]
     ) -> Iterator[Row]:
         where = Where(self.config.input_path[number], line)
         # A row of JSON can be its own output, without rendering; Parquet's have nulls that nobody wrote.
@@ -236,9 +243,9 @@ class Curation:
             try:
                 yield row if same and index == 0 and record is before else write_row(self.to, record)
             except NotHeldError as reason:
-                self.not_held[f"{self.to.name} cannot hold {reason}"] += 1
-                if reject is not None:
-                    reject(RejectedRow(where.path, line, f"{self.to.name} cannot hold {reason}", row))
+                why = f"{self.to.name} cannot hold {reason}"
+                self.not_held[why] += 1
+                reject(RejectedRow(where.path, line, why, row))
 
     def _read(self, advance: Callable[[int], None]) -> Iterator[tuple[int, int, Row]]:
         for number, path in enumerate(self.config.input_path):
@@ -273,7 +280,7 @@ class Curation:
         columns = self.census.columns
         reason, detail = Reason(columns["reason"][index]), columns["detail"][index]
         if reason is Reason.CONTAMINATED:
-            return list(self.census.hits)[detail] if detail >= 0 else reason.text
+            return self._hits[detail]
         if reason in (Reason.EXACT_DUPLICATE, Reason.WHITESPACE_DUPLICATE):
             path = self.config.input_path[columns["input"][detail]]
             return f"{reason.text} of {path}, line {columns['line'][detail]}"

@@ -328,6 +328,17 @@ def test_every_solution_is_kept_or_rejected_with_its_line(curate: Curate, tmp_pa
     assert count == Counter(map(json.dumps, rows))
 
 
+def test_rows_that_the_output_cannot_hold_are_rejected_on_both_sides(curate: Curate, tmp_path: Path) -> None:
+    rows = [labelled(f"{i}", ["a", "b"], [None, 0.0]) for i in range(40)]
+    summary = curate(rows, to_format="processbench", eval_fraction=0.5)
+    reason = "processbench cannot hold an unknown step before the first wrong one"
+    assert summary["not_held"] == {reason: 40}
+    assert summary["written"] == {"out.jsonl": 0, "out.eval.jsonl": 0}
+    rejected = read(tmp_path / "out.rejected.jsonl")
+    assert sorted(row["line"] for row in rejected) == list(range(1, 41))
+    assert {row["reason"] for row in rejected} == {reason}
+
+
 def test_bad_rows_are_named_or_dropped(curate: Curate, tmp_path: Path) -> None:
     rows = [*many(3), {"problem": "x"}, *many(2, seed=3)]
     with pytest.raises(DataError, match=r"out.input.jsonl, line 4: no 'steps' for labels"):
@@ -382,9 +393,9 @@ def test_the_command_prints_what_was_kept_and_why_not_the_rest(
 
 
 def test_memory_grows_by_hashes_not_by_texts(tmp_path: Path) -> None:
-    """Five megabytes of text more; a census of 60 bytes a row, and what sorting it takes."""
+    """Some megabytes of text more; a census of 60 bytes a row, and what sorting it takes."""
     peaks = {}
-    for count in (300, 6000):
+    for count in (200, 4000):
         source = tmp_path / f"{count}.jsonl"
         write_jsonl(source, shepherd_rows(count))
         options = {
@@ -397,4 +408,4 @@ def test_memory_grows_by_hashes_not_by_texts(tmp_path: Path) -> None:
         result = run_child("curate", options)
         assert result["summary"]["solutions"] == count
         peaks[count] = result["peak_mib"]
-    assert peaks[6000] < peaks[300] + 8
+    assert peaks[4000] < peaks[200] + 8
