@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 _DIFFICULTY_WEIGHT = 2.0  # rollouts that the pass rate of all problems counts as, in a problem's own pass rate
 _RIGHT_WEIGHT = 8.0  # completions that the expected chance behind a right prefix counts as
-_LUCK = (0.3, 7.0)  # Beta of the chance to reach the answer from a wrong prefix: .04, often none, sometimes more
+LUCK = (0.3, 7.0)  # Beta of the chance to reach the answer from a wrong prefix: .04, often none, sometimes more
 _WRONG_SHARE = 0.2  # of right answers that have a wrong step, before looking (MATH in ProcessBench: 18.8%)
 
 
@@ -182,14 +182,14 @@ class Belief:
         return np.asarray(odds / (1 + odds))
 
     def _likelihoods(self, counts: Floats) -> tuple[Floats, Floats]:
-        luck = np.broadcast_to(np.array(_LUCK), counts.shape)
+        luck = np.broadcast_to(np.array(LUCK), counts.shape)
         return _log_beta_binomial(self.right, counts), _log_beta_binomial(luck, counts)
 
     def worth(self, places: Floats, counts: Floats) -> Floats:
         """Bits that one more completion of each prefix tells of whether it is right, over its cost; (S-1,)."""
         right = 1 - places.cumsum()[: len(counts)]
         success_right = _mean(self.right + counts)
-        success_wrong = _mean(np.array(_LUCK) + counts)
+        success_wrong = _mean(np.array(LUCK) + counts)
         mixed = right * success_right + (1 - right) * success_wrong
         told = _entropy(mixed) - right * _entropy(success_right) - (1 - right) * _entropy(success_wrong)
         return np.asarray(told / self.cost)

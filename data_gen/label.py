@@ -29,6 +29,7 @@ from prm.rollouts import Cost, Rollout, read_rollouts
 from prm.run_record import RunRecord, prepare_output
 
 from .consensus import ConsensusLabeler
+from .dry_run import dry_table, estimate_label, label_plan, measured_speed
 from .label_page import page_is_fresh, write_label_page
 from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
@@ -80,6 +81,9 @@ class LabelConfig(SamplingOptions):
         default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
     )
     num_rollouts: int = field(default=0, metadata={"help": "Label the first so many rollouts; 0 labels all"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "Estimate completions, tokens and time; ask and write nothing"}
+    )
     truth_path: str | None = field(
         default=None,
         metadata={"help": "Judged solutions to measure the labels against: ProcessBench, PRM800K or a labels.jsonl"},
@@ -107,6 +111,29 @@ def run_label(config: LabelConfig) -> StageSummary:
     config.check()
     directory, record = prepare_output(config.output_dir), RunRecord(seed=config.seed)
     rollouts = _rollouts(config)
+    output = _output(config, rollouts)
+    truth_of = read_truth(config.truth_path) if config.truth_path else arithmetic_truth
+    summary = run_stage(output, record, lambda ledger, grader: _label(config, rollouts, truth_of, ledger, grader))
+    if not (summary.repeated and page_is_fresh(directory)):
+        write_label_page(directory, summary.report)
+    return summary
+
+
+def estimate_run(config: LabelConfig) -> str:
+    """What the run would cost, as lines for the terminal; nothing is asked and nothing is written.
+
+    Raises:
+        PrmError: what the run itself would refuse.
+    """
+    config.check()
+    rollouts = _rollouts(config)
+    output = _output(config, rollouts)
+    if output.finished_report():
+        return f"already finished, nothing is left: {output.data_path}"
+    return dry_table(estimate_label(config, rollouts), output, measured_speed(output, config.rollouts_path))
+
+
+def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:
     settings = {
         **config_settings(config),
         "rollouts_path": Path(config.rollouts_path).name,
@@ -114,15 +141,10 @@ def run_label(config: LabelConfig) -> StageSummary:
     }
     if needs_generator(config):
         settings |= config.model_settings()
-    truth_of: TruthOf = arithmetic_truth
     if config.truth_path:
-        truth_of = read_truth(config.truth_path)
         settings |= {"truth_path": Path(config.truth_path).name, "truth_hash": file_hash(config.truth_path)}
-    output = StageOutput(directory, "label", settings, config.overwrite, partial(_grown, config, rollouts))
-    summary = run_stage(output, record, lambda ledger, grader: _label(config, rollouts, truth_of, ledger, grader))
-    if not (summary.repeated and page_is_fresh(directory)):
-        write_label_page(directory, summary.report)
-    return summary
+    grown, plan = partial(_grown, config, rollouts), label_plan(config, rollouts)
+    return StageOutput(Path(config.output_dir), "label", settings, config.overwrite, grown, plan)
 
 
 def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str, Any]) -> set[str]:
@@ -190,6 +212,9 @@ def _rollouts(config: LabelConfig) -> list[Rollout]:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run, and print what came out."""
     config = parse_config(LabelConfig, arguments or [], prog="prm label")
+    if config.dry_run:
+        print(estimate_run(config))
+        return
     summary = run_label(config)
     print(label_table(summary.report))
     print(f"{'already finished' if summary.repeated else 'written'}: {summary.path}")

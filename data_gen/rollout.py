@@ -29,10 +29,12 @@ from prm.rollouts import Rollout
 from prm.run_record import RunRecord, prepare_output
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
+from .dry_run import dry_table, estimate_rollout, measured_speed
 from .grading import SampledText, grade_texts
+from .ledger_tally import LedgerTally, tally_ledger
 from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
-from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
+from .stage import Plan, StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 
 ARITHMETIC = "arithmetic"
 RECORDED_SETTINGS = ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
@@ -64,6 +66,7 @@ class RolloutConfig(SamplingOptions):
         default_factory=list, metadata={"help": "Recorded: columns to import; by default every system's"}
     )
     n: int = field(default=1, metadata={"help": "Samples of each problem"})
+    dry_run: bool = field(default=False, metadata={"help": "Estimate samples, tokens and time; ask and write nothing"})
     splitter: str = field(
         default=DEFAULT_SPLITTER,
         metadata={"help": r"separator:<text> (\n stands for a line break), line, numbered, sentence or thought"},
@@ -99,15 +102,37 @@ def run_rollout(config: RolloutConfig) -> StageSummary:
     return _import_recorded(config) if config.backend == "recorded" else _sample(config)
 
 
-def _sample(config: RolloutConfig) -> StageSummary:
-    record = RunRecord(seed=config.seed)
+def estimate_run(config: RolloutConfig) -> str:
+    """What the run would cost, as lines for the terminal; nothing is asked and nothing is written.
+
+    Raises:
+        PrmError: what the run itself would refuse.
+    """
+    config.check()
+    if config.backend == "recorded":
+        return "recorded solutions are imported at no cost"
     problems = _problems(config)
-    settings = {
+    output = _output(config, _sampling_settings(config, problems), problems)
+    if output.finished_report():
+        return f"already finished, nothing is left: {output.data_path}"
+    done = LedgerTally() if output.other_requests() else tally_ledger(output.ledger_path)
+    estimate = estimate_rollout(len(problems) * config.n, config.max_new_tokens, done)
+    return dry_table(estimate, output, measured_speed(output))
+
+
+def _sampling_settings(config: RolloutConfig, problems: Sequence[Problem]) -> dict[str, Any]:
+    return {
         **config_settings(config),
         "dataset_name": dataset_label(config.dataset_name),
         **config.model_settings(),
         "problems_hash": items_hash(problems),
     }
+
+
+def _sample(config: RolloutConfig) -> StageSummary:
+    record = RunRecord(seed=config.seed)
+    problems = _problems(config)
+    settings = _sampling_settings(config, problems)
 
     def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
         generator = config.load_generator()
@@ -144,7 +169,9 @@ def _import_recorded(config: RolloutConfig) -> StageSummary:
 
 def _output(config: RolloutConfig, settings: dict[str, Any], problems: Sequence[Problem]) -> StageOutput:
     grown = partial(grown_settings, "problems", problems, config.n)
-    return StageOutput(Path(config.output_dir), "rollout", settings, config.overwrite, grown)
+    requests = 0 if config.backend == "recorded" else len(problems) * config.n
+    plan = Plan("problems", len(problems), requests, exact=True)
+    return StageOutput(Path(config.output_dir), "rollout", settings, config.overwrite, grown, plan)
 
 
 def _problems(config: RolloutConfig) -> list[Problem]:
@@ -226,6 +253,9 @@ def _facts(generator: Generator) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, run, and print what came out."""
     config = parse_config(RolloutConfig, arguments or [], prog="prm rollout")
+    if config.dry_run:
+        print(estimate_run(config))
+        return
     summary = run_rollout(config)
     print(rollout_table(summary.report))
     print(f"{'already finished' if summary.repeated else 'written'}: {summary.path}")

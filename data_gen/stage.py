@@ -2,7 +2,7 @@
 
 The report beside a data file holds the settings and the data file's hash. The same settings and an untouched data file
 mean that there is nothing to do. A run with other settings is refused, unless it adds to what is there (more problems,
-more samples) or `overwrite` is set.
+more samples) or `overwrite` is set. What a run is about to do is written down before it starts, for `prm status`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from prm.jsonl import dumps, write_json, write_jsonl
 from prm.ledger import Ledger
 from prm.run_record import RunRecord, other_run
 
+from .ledger_tally import tally_ledger
+
 logger = logging.getLogger(__name__)
 
 # Options that say where and how fast, not what.
 NO_SETTINGS = frozenset(
     {"output_dir", "overwrite", "device", "batch_tokens", "max_batch_rows", "num_workers", "choices_per_request"}
     | {"endpoint_urls", "api_key_env", "max_concurrency", "max_retries", "connect_timeout", "request_timeout"}
+    | {"dry_run", "push_to_hub", "private"}
 )
 
 
@@ -59,6 +63,15 @@ def grown_settings(unit: str, items: Sequence[Any], n: int, report: Mapping[str,
     return grown
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object that a run wrote, empty where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _brief(value: Any) -> str:
     """A setting's value for a message; of a long text its ends."""
     text = repr(value)
@@ -67,6 +80,22 @@ def _brief(value: Any) -> str:
 
 def _nothing_grown(report: Mapping[str, Any]) -> set[str]:
     return set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a stage is about to do.
+
+    Attributes:
+        unit, items: what is worked on, `problems` or `rollouts`, and how many.
+        requests: what it will ask at most, what the ledger has included; `None` where that is not known.
+        exact: whether it will ask so many, and no fewer.
+    """
+
+    unit: str
+    items: int
+    requests: int | None = None
+    exact: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +108,7 @@ class StageOutput:
         settings: everything that decides what comes out, model revision and input hash included.
         overwrite: whether a finished run with other settings may be replaced.
         grown: given the report of an earlier run, the settings whose change keeps all that run has and adds to it.
+        plan: what the run is about to do, for `prm status`; `None` writes none down.
     """
 
     directory: Path
@@ -86,6 +116,7 @@ class StageOutput:
     settings: dict[str, Any]
     overwrite: bool = False
     grown: Callable[[Mapping[str, Any]], set[str]] = _nothing_grown
+    plan: Plan | None = None
 
     @property
     def data_path(self) -> Path:
@@ -99,6 +130,40 @@ class StageOutput:
     def ledger_path(self) -> Path:
         return self.directory / f"{self.stage}_ledger.jsonl"
 
+    @property
+    def progress_path(self) -> Path:
+        return self.directory / f"{self.stage}_progress.json"
+
+    def note_start(self) -> None:
+        """Write down what is about to be done."""
+        if self.plan is None:
+            return
+        facts = {
+            "stage": self.stage,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            self.plan.unit: self.plan.items,
+            "requests": self.plan.requests,
+            "exact": self.plan.exact,
+            "other_requests": self.other_requests(),
+            "settings": self.settings,
+        }
+        write_json(self.progress_path, facts)
+
+    def other_requests(self) -> int:
+        """How many requests in the ledger are those of runs that this one does not go on from."""
+        before = read_json_object(self.progress_path)
+        if not isinstance(before.get("settings"), dict):
+            return 0
+        changed = self._changed(before)
+        if changed and not changed <= self.grown(before):
+            return tally_ledger(self.ledger_path).requests
+        return int(before.get("other_requests", 0))
+
+    def _changed(self, report: Mapping[str, Any]) -> set[str]:
+        """The settings that differ from an earlier run's."""
+        before, after = report["settings"], json.loads(dumps(self.settings))
+        return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
     def finished_report(self) -> dict[str, Any] | None:
         """The report of a finished run with the same settings, or `None` where there is something to do.
 
@@ -108,9 +173,8 @@ class StageOutput:
         report = self._report_there()
         if report is None:
             return None
-        before, after = report["settings"], json.loads(dumps(self.settings))
-        names = sorted(before.keys() | after.keys(), key=lambda name: (name.endswith("_hash"), name))
-        changed = [name for name in names if before.get(name) != after.get(name)]
+        before, after = report["settings"], self.settings
+        changed = sorted(self._changed(report), key=lambda name: (name.endswith("_hash"), name))
         if changed:
             self._check_replaceable(report, [name for name in changed if name not in self.grown(report)])
             differences = ", ".join(
@@ -124,13 +188,10 @@ class StageOutput:
         return None
 
     def _report_there(self) -> dict[str, Any] | None:
-        if not self.report_path.is_file() or not self.data_path.is_file():
+        if not self.data_path.is_file():
             return None
-        try:
-            report: dict[str, Any] = json.loads(self.report_path.read_text(encoding="utf-8"))
-            return report if isinstance(report["settings"], dict) and report["data_hash"] else None
-        except (ValueError, KeyError, TypeError):
-            return None
+        report = read_json_object(self.report_path)
+        return report if isinstance(report.get("settings"), dict) and report.get("data_hash") else None
 
     def _check_replaceable(self, report: Mapping[str, Any], changed: list[str]) -> None:
         if not changed or self.overwrite:
@@ -174,6 +235,7 @@ def run_stage(output: StageOutput, record: RunRecord, make: Make) -> StageSummar
     with Ledger(output.ledger_path) as ledger, MathGrader() as grader:
         if report := output.finished_report():
             return StageSummary(output.data_path, report, repeated=True)
+        output.note_start()
         rows, report = make(ledger, grader)
         report = output.write(rows, report, record, {"generation_seconds": round(ledger.seconds, 3)})
     return StageSummary(output.data_path, report)
