@@ -20,7 +20,7 @@ from prm.problems import dataset_label
 from prm.progress import progress_bar
 from prm.training_rows import RejectedRow
 
-from .data_output import DataOutput, beside, check_paths, input_hash, rejected_rows
+from .data_output import REJECTED, DataOutput, beside, check_paths, input_hash, rejected_rows
 from .formats import find_format, recognise
 from .formats.base import Format, NotHeldError, Record, Row, Where
 from .formats.exchange import lost_fields, read_records, write_row
@@ -60,7 +60,7 @@ class ConvertConfig:
         """
         for name in filter(None, (self.from_format, self.to_format)):
             find_format(name)
-        check_paths([self.input_path], self.output_path)
+        check_paths([self.input_path], self.output_path, beside(self.output_path, REJECTED))
 
 
 def run_convert(config: ConvertConfig) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
     if summary := output.finished():
         return summary | {"repeated": True}
     reasons: Counter[str] = Counter()
-    apart = beside(config.output_path, ".rejected.jsonl")
+    apart = beside(config.output_path, REJECTED)
     with rejected_rows(apart, reasons) as reject, progress_bar("convert", None, "row") as advance:
         conversion = Conversion(config, reject, advance)
         write_rows(config.output_path, conversion.rows())

@@ -23,7 +23,7 @@ from prm.training_rows import RejectedRow
 
 from .census import Bools, Census, Reason
 from .curate_summary import curate_summary
-from .data_output import DataOutput, beside, check_paths, input_hash, rejected_rows
+from .data_output import REJECTED, DataOutput, beside, check_paths, input_hash, rejected_rows
 from .decontamination import Decontaminator, check_ngram, split_spec
 from .formats import find_format, recognise
 from .formats.base import Format, NotHeldError, Record, Row, Where
@@ -86,6 +86,11 @@ class CurateConfig:
     seed: int = field(default=0, metadata={"help": "Of the random choices and of the split"})
     overwrite: bool = field(default=False, metadata={"help": "Replace an output of other settings"})
 
+    @property
+    def eval_path(self) -> Path:
+        """The evaluation side's file, written where `eval_fraction` is not 0."""
+        return beside(self.output_path, f".eval{Path(self.output_path).suffix}")
+
     def check(self) -> None:
         """Refuse what cannot work before anything is read.
 
@@ -104,7 +109,7 @@ class CurateConfig:
         if self.max_per_problem < 0:
             raise ConfigError("max_per_problem must not be negative")
         check_ngram(self.ngram)
-        check_paths(self.input_path, self.output_path)
+        check_paths(self.input_path, self.output_path, self.eval_path, beside(self.output_path, REJECTED))
         for spec in self.decontaminate:
             split_spec(spec)
 
@@ -121,7 +126,7 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
         return summary | {"repeated": True}
     curation = Curation(config)
     reasons: Counter[str] = Counter()
-    with rejected_rows(beside(config.output_path, ".rejected.jsonl"), reasons) as reject:
+    with rejected_rows(beside(config.output_path, REJECTED), reasons) as reject:
         with progress_bar("count", None, "row") as advance:
             curation.count(reject, advance)
         evaluation = curation.decide()
@@ -140,7 +145,7 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
 
 def _output(config: CurateConfig) -> DataOutput:
     path = Path(config.output_path)
-    evaluation = [beside(path, f".eval{path.suffix}")] if config.eval_fraction else []
+    evaluation = [config.eval_path] if config.eval_fraction else []
     tests = [split_spec(spec)[0] for spec in config.decontaminate]
     settings = {name: value for name, value in vars(config).items() if name not in _NO_SETTINGS} | {
         "inputs": [dataset_label(name) for name in config.input_path],

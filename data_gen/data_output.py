@@ -19,6 +19,8 @@ from prm.training_rows import RejectedRow
 
 from .row_files import check_readable, check_writable, same_file
 
+REJECTED = ".rejected.jsonl"  # the suffix of the file of rows that were left out
+
 
 @dataclass(frozen=True)
 class DataOutput:
@@ -73,8 +75,11 @@ class DataOutput:
         return all((folder / name).is_file() and file_hash(folder / name) == old for name, old in outputs.items())
 
 
-def check_paths(inputs: Sequence[str], output: str) -> None:
+def check_paths(inputs: Sequence[str], output: str, *more: Path) -> None:
     """Refuse paths that cannot work, before any work.
+
+    Args:
+        more: what is written beside the output.
 
     Raises:
         ConfigError: no input, an output that is an input or of an unknown kind.
@@ -85,8 +90,9 @@ def check_paths(inputs: Sequence[str], output: str) -> None:
     check_writable(output)
     for path in inputs:
         check_readable(path)
-        if same_file(path, output):
-            raise ConfigError(f"{output} is an input; give another --output_path")
+        for written in (Path(output), *more):
+            if same_file(path, written):
+                raise ConfigError(f"{written} is an input, and would be written; give another --output_path")
     doubled = [path for index, path in enumerate(inputs) if any(same_file(path, other) for other in inputs[:index])]
     if doubled:
         raise ConfigError(f"{doubled[0]} is given twice")

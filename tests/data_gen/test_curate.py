@@ -354,6 +354,7 @@ def test_bad_rows_are_named_or_dropped(curate: Curate, tmp_path: Path) -> None:
         ({"input_path": []}, ConfigError, "missing input_path"),
         ({"input_path": ["in.jsonl", "in.jsonl"]}, ConfigError, "is given twice"),
         ({"output_path": "in.jsonl"}, ConfigError, "in.jsonl is an input"),
+        ({"output_path": "./in.jsonl"}, ConfigError, "in.jsonl is an input, and would be written"),
         ({"min_pass_rate": 0.8, "max_pass_rate": 0.2}, ConfigError, "min_pass_rate=0.8 <= max_pass_rate=0.2"),
         ({"eval_fraction": 1.0}, ConfigError, "eval_fraction must be in"),
         ({"max_per_problem": -1}, ConfigError, "must not be negative"),
@@ -377,6 +378,15 @@ def test_nonsense_is_one_message(
     with pytest.raises(error, match=message):
         run_curate(CurateConfig(**({"input_path": ["in.jsonl"], "output_path": "out.jsonl"} | changes)))
     assert not Path("out.jsonl").exists()
+
+
+def test_no_input_is_written_over_by_a_file_beside_the_output(tmp_path: Path) -> None:
+    for name in ("out.eval.jsonl", "out.rejected.jsonl"):
+        write_jsonl(tmp_path / name, many(3))
+        content = (tmp_path / name).read_bytes()
+        with pytest.raises(ConfigError, match=f"{name} is an input, and would be written"):
+            run_curate(CurateConfig(input_path=[str(tmp_path / name)], output_path=str(tmp_path / "out.jsonl")))
+        assert (tmp_path / name).read_bytes() == content
 
 
 def test_the_command_prints_what_was_kept_and_why_not_the_rest(
