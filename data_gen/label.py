@@ -33,7 +33,15 @@ from .dry_run import dry_table, estimate_label, label_plan, measured_speed
 from .label_page import page_is_fresh, write_label_page
 from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
-from .labelers import Workbench, check_labelers, first_error_rule, needs_generator, sampling_rule
+from .labelers import (
+    OMEGA,
+    Workbench,
+    check_labelers,
+    completion_splitter,
+    first_error_rule,
+    needs_generator,
+    sampling_rule,
+)
 from .options import SamplingOptions
 from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth
@@ -47,8 +55,8 @@ class LabelConfig(SamplingOptions):
     labeler: str = field(
         default="monte_carlo",
         metadata={
-            "help": "monte_carlo: complete every prefix; first_error: search the first wrong step; consensus: keep "
-            "where two labelers agree; implicit: the outcome alone"
+            "help": "monte_carlo: complete every prefix; first_error: search the first wrong step; omega: grow a "
+            "tree of solutions (OmegaPRM); consensus: keep where two labelers agree; implicit: the outcome alone"
         },
     )
     n: int = field(
@@ -76,6 +84,14 @@ class LabelConfig(SamplingOptions):
     )
     verify_correct: bool = field(
         default=False, metadata={"help": "first_error: search rollouts with a right answer, too"}
+    )
+    searches: int = field(default=100, metadata={"help": "omega: wrong rollouts searched in a problem's tree at most"})
+    alpha: float = field(default=0.5, metadata={"help": "omega: below 1 prefers rollouts of states mostly solved"})
+    beta: float = field(default=0.9, metadata={"help": "omega: below 1 prefers short rollouts"})
+    length_scale: float = field(default=500.0, metadata={"help": "omega: tokens after which beta has worked once"})
+    c_puct: float = field(default=0.125, metadata={"help": "omega: preference of states seldom visited"})
+    splitter: str = field(
+        default="", metadata={"help": "omega: how completions are split into steps; by default as the rollouts were"}
     )
     consensus_of: list[str] = field(
         default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
@@ -141,6 +157,8 @@ def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:
     }
     if needs_generator(config):
         settings |= config.model_settings()
+    if config.labeler == OMEGA:
+        settings["splitter"] = completion_splitter(config, rollouts)
     if config.truth_path:
         settings |= {"truth_path": Path(config.truth_path).name, "truth_hash": file_hash(config.truth_path)}
     grown, plan = partial(_grown, config, rollouts), label_plan(config, rollouts)

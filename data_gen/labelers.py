@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prm.data_facts import recorded_splitter
 from prm.errors import ConfigError
 from prm.generation.base import Generator
 from prm.grading import Grader
 from prm.ledger import Ledger
+from prm.rollouts import Rollout
 from prm.sampling_rules import (
     FIRST_SUCCESS_RULE,
     FIXED_RULE,
@@ -20,12 +22,16 @@ from prm.sampling_rules import (
     Interval,
     SamplingRule,
 )
+from prm.splitting import DEFAULT_SPLITTER, find_splitter
 
 from .consensus import ConsensusLabeler, RecordedLabels
 from .first_error import FirstErrorLabeler, FirstErrorRule
 from .implicit import ImplicitLabeler
+from .known_splitter import splitter_of
 from .labeler import Labeler
 from .monte_carlo import MonteCarloLabeler
+from .omega import OmegaLabeler
+from .omega_tree import OmegaRule
 from .prefixes import CompletionPool, Prefix, PrefixResult
 
 if TYPE_CHECKING:
@@ -36,6 +42,7 @@ JUDGE = "judge"
 IMPLICIT = "implicit"
 MONTE_CARLO = "monte_carlo"
 FIRST_ERROR = "first_error"
+OMEGA = "omega"
 
 
 class Workbench:
@@ -60,6 +67,7 @@ class Workbench:
             ledger=self.ledger,
             progress=self.progress,
             workers=self.config.num_workers,
+            keep_texts=self.config.labeler == OMEGA,
         )
         self.results = pool.results
         return pool
@@ -93,6 +101,24 @@ def first_error_rule(config: LabelConfig) -> FirstErrorRule:
     return FirstErrorRule(config.confidence, config.min_worth, config.n or 16, config.verify_correct)
 
 
+def omega_rule(config: LabelConfig) -> OmegaRule:
+    """The tree search's constants that the options describe.
+
+    Raises:
+        ConfigError: values out of range.
+    """
+    return OmegaRule(config.n or 8, config.searches, config.alpha, config.beta, config.length_scale, config.c_puct)
+
+
+def completion_splitter(config: LabelConfig, rollouts: Sequence[Rollout]) -> str:
+    """How omega splits completions into steps: as asked, or as the rollouts' report or their own steps say.
+
+    Raises:
+        ConfigError: no splitter finds the steps of the rollouts.
+    """
+    return config.splitter or recorded_splitter(config.rollouts_path) or splitter_of(rollouts)
+
+
 def needs_generator(config: LabelConfig) -> bool:
     """Whether any of the labelers asked for completes prefixes."""
     names = config.consensus_of if config.labeler == CONSENSUS else [config.labeler]
@@ -100,7 +126,7 @@ def needs_generator(config: LabelConfig) -> bool:
 
 
 def check_labelers(config: LabelConfig) -> None:
-    """Refuse an unknown labeler, or a consensus of anything but two.
+    """Refuse an unknown labeler, a consensus of anything but two, or a tree search that cannot work.
 
     Raises:
         ConfigError: see the message.
@@ -108,8 +134,16 @@ def check_labelers(config: LabelConfig) -> None:
     known = ", ".join(LABELERS)
     if config.labeler not in LABELERS:
         raise ConfigError(f"unknown labeler {config.labeler!r}; choose from {known}")
+    if config.labeler == OMEGA:
+        omega_rule(config)
+        find_splitter(config.splitter or DEFAULT_SPLITTER)
     if config.labeler != CONSENSUS:
         return
+    if OMEGA in config.consensus_of:
+        raise ConfigError(
+            "omega adds rollouts of its own, which no other labeler was given: run it first, and give its "
+            "labels.jsonl as rollouts_path and in consensus_of"
+        )
     if len(config.consensus_of) != 2 or CONSENSUS in config.consensus_of:
         raise ConfigError("consensus_of takes two: labelers by name, or paths of labels.jsonl files")
     for name in config.consensus_of:
@@ -120,6 +154,9 @@ def check_labelers(config: LabelConfig) -> None:
 LABELERS: dict[str, Callable[[Workbench], Labeler]] = {
     MONTE_CARLO: lambda bench: MonteCarloLabeler(bench.pool, sampling_rule(bench.config)),
     FIRST_ERROR: lambda bench: FirstErrorLabeler(bench.pool, first_error_rule(bench.config)),
+    OMEGA: lambda bench: OmegaLabeler(
+        bench.pool, omega_rule(bench.config), lambda rollouts: completion_splitter(bench.config, rollouts)
+    ),
     IMPLICIT: lambda bench: ImplicitLabeler(bench.grader),
     CONSENSUS: lambda bench: ConsensusLabeler(*map(bench.labeler, bench.config.consensus_of)),
 }

@@ -41,6 +41,11 @@ def problem_set(path: str | Path) -> str | None:
     return Path(name).name if Path(name).exists() else f"{name}, {split}" if split else str(name)
 
 
+def recorded_splitter(path: str | Path) -> str | None:
+    """The splitter that made the steps of a `rollouts.jsonl`, as far as its report says."""
+    return _report(Path(path)).get("settings", {}).get("splitter") or None
+
+
 def _report(path: Path) -> dict[str, Any]:
     """The report beside a file, empty unless it is of this content."""
     if not path.is_file():
