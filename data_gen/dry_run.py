@@ -117,7 +117,7 @@ def estimate_table(estimate: Estimate, done: LedgerTally, tokens_per_second: flo
     if estimate.votes:
         rows.append(_line("judge's votes", estimate.votes, done.votes))
     lines = [render_table(headers, rows), _time(rows[1][3], tokens_per_second)]
-    if estimate.at_most is not None:
+    if estimate.at_most not in (None, round(estimate.completions) + estimate.votes):
         lines.append(f"at most {estimate.at_most:,} requests, whatever comes out")
     return "\n".join([*lines, *estimate.notes])
 

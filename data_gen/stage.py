@@ -35,6 +35,13 @@ NO_SETTINGS = frozenset(
 )
 
 
+# Options that make a sample another one; changing any other setting finds the samples of before in the ledger.
+DECIDE_SAMPLES = frozenset(
+    {"model_name_or_path", "model_revision", "dtype", "temperature", "top_p", "max_new_tokens", "stop", "seed"}
+    | {"backend", "served_model_name", "tokenizer_name_or_path", "prompt_template", "chat", "system_prompt"}
+)
+
+
 def config_settings(config: Any) -> dict[str, Any]:
     """The options of a config that decide what comes out."""
     left_out = NO_SETTINGS | config.unused_settings()
@@ -155,7 +162,8 @@ class StageOutput:
         if not isinstance(before.get("settings"), dict):
             return 0
         changed = self._changed(before)
-        if changed and not changed <= self.grown(before):
+        changed -= self.grown(before) if changed else set()
+        if any(name in DECIDE_SAMPLES or name.endswith("_hash") for name in changed):
             return tally_ledger(self.ledger_path).requests
         return int(before.get("other_requests", 0))
 

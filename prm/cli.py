@@ -18,6 +18,7 @@ COMMANDS = {
     "rollout": ("prm.data_gen.rollout", "problems -> sampled, graded solutions (rollouts.jsonl)"),
     "label": ("prm.data_gen.label", "rollouts -> step labels (labels.jsonl)"),
     "data": ("prm.data_gen.data", "convert, curate and merge files of step-labelled solutions"),
+    "status": ("prm.data_gen.status", "what a run has done, what is left, its rate and its cost"),
     "train": ("prm.train", "labels or rollouts -> a PRM or an ORM"),
     "eval": ("prm.eval.evaluate_search", "a generator and verifiers -> accuracy, gain and cost under search"),
     "bench": ("prm.eval.processbench", "a PRM -> first-error F1 on ProcessBench files"),
