@@ -3,6 +3,7 @@
 prm data convert   rows of one format to rows of another
 prm data curate    which labelled solutions to train on, and why not the others
 prm data merge     the shards of one run to the file of the undivided run
+prm data push      step labels to the Hugging Face Hub, with a card
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ def _merge(arguments: Sequence[str]) -> None:
     _say_written(config.output_path, report)
 
 
+def _push(arguments: Sequence[str]) -> None:
+    from .push import DatasetPushConfig, push_labels
+
+    config = parse_config(DatasetPushConfig, arguments, prog="prm data push")
+    result = push_labels(config)
+    if config.dry_run:
+        print(result.card)
+    print(result)
+
+
 def _say_written(path: str, summary: dict[str, object]) -> None:
     print(f"{'already finished' if summary.get('repeated') else 'written'}: {path}")
 
@@ -53,6 +64,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "convert": (_convert, "rows of one format -> rows of another"),
     "curate": (_curate, "labelled solutions -> those worth training on, and why not the others"),
     "merge": (_merge, "the shards of one run -> the file of the undivided run"),
+    "push": (_push, "a run's step labels -> a dataset on the Hugging Face Hub, with its card"),
 }
 
 

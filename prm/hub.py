@@ -3,19 +3,28 @@
     prm push --model runs/prm --repo_id user/my-prm --private --eval_results runs/eval
 
 Everything that can be checked without the Hub is checked before the first upload, and the upload is a single commit,
-so that a failed push leaves the repository as it was. What the card says is decided in `prm.cards`.
+so that a failed push leaves the repository as it was (`prm.hub_upload`). What the card says is decided in `prm.cards`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prm.errors import ConfigError, HubError
-from prm.hub_errors import TOKEN_SETTINGS, hub_errors
+from prm.hub_errors import hub_errors
+from prm.hub_upload import (
+    CARD_FILE,
+    Destination,
+    PushResult,
+    check_repo_id,
+    json_bytes,
+    logged_in,
+    upload,
+    with_namespace,
+)
 from prm.scoring_spec import SPEC_FILE
 
 if TYPE_CHECKING:
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from prm.cards.facts import VerifierFacts
     from prm.cards.results import Results
 
-CARD_FILE = "README.md"
 PUBLISHED_RESULTS = "eval_results.json"
 
 
@@ -62,17 +70,6 @@ class PushConfig:
     )
 
 
-@dataclass(frozen=True)
-class PushResult:
-    """What was published, or would be. `url` and `commit` are empty after a dry run."""
-
-    repo_id: str
-    files: tuple[str, ...]
-    card: str
-    url: str = ""
-    commit: str = ""
-
-
 def run_push(config: PushConfig) -> PushResult:
     """Publish a verifier directory.
 
@@ -82,17 +79,17 @@ def run_push(config: PushConfig) -> PushResult:
         ConfigError: a repository name that the Hub would not take.
     """
     from prm.cards.card import card_for
-    from prm.cards.facts import read_facts
+    from prm.cards.facts import is_uploaded, read_facts
     from prm.cards.results import read_results
     from prm.cards.snippet import run_snippets
     from prm.fingerprint import fingerprint
 
-    _check_repo_id(config.repo_id, "repo_id")
+    check_repo_id(config.repo_id, "repo_id")
     facts = read_facts(config.model)
     run = config.eval_results
     results = read_results(run, fingerprint(facts.directory), config.verifier_name) if run is not None else None
-    api = None if config.dry_run else _logged_in()
-    repo_id = config.repo_id if api is None else _with_namespace(api, config.repo_id)
+    api = None if config.dry_run else logged_in()
+    repo_id = config.repo_id if api is None else with_namespace(api, config.repo_id)
     base_model = _base_model(config, facts, api)
     problem, steps = _example(config)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
@@ -100,24 +97,14 @@ def run_push(config: PushConfig) -> PushResult:
     payload = _payload(facts, card, base_model, results)
     if api is None:
         return PushResult(repo_id, tuple(sorted(payload)), card)
-    return _upload(api, repo_id, payload, card, config)
-
-
-def _check_repo_id(repo_id: str, key: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ConfigError(f"{key} {repo_id!r} cannot be a repository's name: {error}") from None
+    return upload(api, Destination(repo_id, config.private, is_uploaded), payload, config.commit_message)
 
 
 def _base_model(config: PushConfig, facts: VerifierFacts, api: HfApi | None) -> str:
     """The base model's name on the Hub, or `""` where it has none that is known."""
     named = config.base_model or facts.adapter_base or facts.spec.base_model
     if named.count("/") == 1 and not Path(named).exists() and not named.startswith((".", "/", "~")):
-        _check_repo_id(named, "base_model")
+        check_repo_id(named, "base_model")
         # `runs/base`, as a training run writes down its base, may be a directory that is elsewhere now.
         if config.base_model or api is None or _is_on_hub(api, named):
             return named
@@ -145,27 +132,6 @@ def _is_on_hub(api: HfApi, repo_id: str) -> bool:
     return True
 
 
-def _logged_in() -> HfApi:
-    from huggingface_hub import HfApi, get_token
-
-    from prm import __version__
-
-    token = get_token()
-    if not token:
-        raise HubError(
-            "no Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to a token with write access "
-            f"({TOKEN_SETTINGS}). `--dry_run` needs none"
-        )
-    return HfApi(token=token, library_name="prm-toolkit", library_version=__version__)
-
-
-def _with_namespace(api: HfApi, repo_id: str) -> str:
-    """Ask who the token belongs to, which also proves that the Hub takes it before anything heavy runs."""
-    with hub_errors(repo_id):
-        user = api.whoami()["name"]
-    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
-
-
 def _example(config: PushConfig) -> tuple[str, Sequence[str]]:
     """Problem and steps of the snippet: the config's, or a short calculation with a mistake in its second step."""
     if config.example_problem is not None and config.example_steps:
@@ -183,61 +149,14 @@ def _payload(facts: VerifierFacts, card: str, base_model: str, results: Results 
     payload: dict[str, bytes | Path] = {name: facts.directory / name for name in facts.files}
     if facts.is_adapter and facts.adapter_base != base_model:
         adapter = {**read_json(facts.directory / ADAPTER_CONFIG), "base_model_name_or_path": base_model}
-        payload[ADAPTER_CONFIG] = _json_bytes(adapter)
+        payload[ADAPTER_CONFIG] = json_bytes(adapter)
     if facts.metrics:
-        payload[METRICS_FILE] = _json_bytes(facts.metrics)
-    payload[SPEC_FILE] = _json_bytes(facts.spec.to_dict())
+        payload[METRICS_FILE] = json_bytes(facts.metrics)
+    payload[SPEC_FILE] = json_bytes(facts.spec.to_dict())
     if results is not None:
-        payload[PUBLISHED_RESULTS] = _json_bytes(results.content)
+        payload[PUBLISHED_RESULTS] = json_bytes(results.content)
     payload[CARD_FILE] = card.encode()
     return payload
-
-
-def _json_bytes(value: dict[str, Any]) -> bytes:
-    from prm.cards.facts import without_local_paths
-
-    return (json.dumps(without_local_paths(value), indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _upload(api: HfApi, repo_id: str, payload: dict[str, bytes | Path], card: str, config: PushConfig) -> PushResult:
-    """One commit: add the payload, and delete the files of an earlier push that are no longer part of the verifier
-    (old shards or an old adapter would be loaded in its place)."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    from prm.cards.facts import is_uploaded
-
-    with hub_errors(repo_id):
-        existing = _ensure_repo(api, repo_id, config.private)
-        stale = [name for name in existing if is_uploaded(name) and name not in payload]
-        operations: list[Any] = [CommitOperationDelete(name) for name in stale]
-        operations += [
-            CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
-            for name, content in sorted(payload.items())
-        ]
-        done = api.create_commit(repo_id, operations, commit_message=config.commit_message)
-    return PushResult(repo_id, tuple(sorted(payload)), card, url=f"{api.endpoint}/{repo_id}", commit=done.oid)
-
-
-def _ensure_repo(api: HfApi, repo_id: str, private: bool | None) -> list[str]:
-    """Create the repository unless it is there; returns the names of its files.
-
-    Raises:
-        HubError: it is there with another visibility than the one asked for.
-    """
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        info = api.model_info(repo_id)
-    except RepositoryNotFoundError:
-        api.create_repo(repo_id, private=private)
-        return []
-    if private is not None and bool(info.private) != private:
-        is_now, asked = ("private", "public") if info.private else ("public", "private")
-        raise HubError(
-            f"{repo_id} exists and is {is_now}, and {asked} was asked for. A push never changes that: change it in "
-            "the repository's settings, choose another repo_id, or leave `private` out"
-        )
-    return [file.rfilename for file in info.siblings or []]
 
 
 def main(arguments: list[str]) -> None:
@@ -248,9 +167,7 @@ def main(arguments: list[str]) -> None:
     result = run_push(config)
     if config.dry_run:
         print(result.card)
-        print(f"dry run: would push {len(result.files)} files to {result.repo_id}: {', '.join(result.files)}")
-        return
-    print(f"pushed {len(result.files)} files to {result.url} (commit {result.commit[:12]})")
+    print(result)
 
 
 if __name__ == "__main__":

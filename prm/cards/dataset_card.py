@@ -1,0 +1,158 @@
+"""The card of a dataset of step labels: front matter that the Hub reads, and the figures of its `label_report.json` in
+`dataset_card.md.j2`. A figure that the report does not have is left out, never completed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prm.cards.tables import Table, markdown_table, number, show
+from prm.cards.templates import render
+from prm.report.label_parts import PLACES, TRUTH
+
+Report = Mapping[str, Any]
+
+LABELERS = {
+    "monte_carlo": "Monte Carlo completions of every prefix (Math-Shepherd, arXiv 2312.08935)",
+    "first_error": "a search for the first wrong step, by completions of chosen prefixes",
+    "omega": "a tree of solutions for each problem (OmegaPRM, arXiv 2406.06592)",
+    "judge": "a language model that marks each step",
+    "consensus": "solutions on whose first wrong step two labelers agree (arXiv 2501.07301)",
+    "implicit": "the outcome of the solution alone",
+}
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_NOT_SHOWN = ("_hash", "num_rollouts")
+
+
+def dataset_card(report: Report, repo_id: str, *, license: str | None = None) -> str:
+    """The card, as the text of its README.md."""
+    return render(
+        "dataset_card.md.j2",
+        {
+            "front_matter": dataset_front_matter(report, repo_id, license),
+            "name": repo_id.rpartition("/")[2],
+            "repo_id": repo_id,
+            "counts": {name: f"{report[name]:,}" for name in ("step_labels", "rollouts")},
+            "problem_set": report.get("problem_set") or "",
+            "identity": _identity(report),
+            "making": [_cost(report), _settings(report)],
+            "quality": [*_truth(report), *_calibration(report), *_agreement(report)],
+            "by_position": _by_position(report),
+            "limits": _limits(report),
+            "versions": list(report["versions"].items()),
+        },
+    )
+
+
+def dataset_front_matter(report: Report, repo_id: str, license: str | None) -> str:
+    """The YAML that the Hub reads, without its fences."""
+    from huggingface_hub import DatasetCardData
+
+    rows = report["rollouts"]
+    data = DatasetCardData(
+        pretty_name=repo_id.rpartition("/")[2],
+        license=license,
+        task_categories=["token-classification"],
+        size_categories=[next((name for most, name in _SIZES if rows < most), "n>1M")],
+        tags=["process-reward-model", "reward-model", "stepwise-supervision", "trl", "prm-toolkit"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    )
+    return str(data.to_yaml()).rstrip()
+
+
+def _identity(report: Report) -> list[tuple[str, str]]:
+    settings = report.get("settings", {})
+    labeler = str(report.get("labeler", ""))
+    rows = [("Labels", LABELERS.get(labeler, labeler))] if labeler else []
+    if settings.get("model_name_or_path"):
+        rows.append(("Completed by", f"`{settings['model_name_or_path']}`"))
+    rows.append(("Cost", f"{report['tokens_per_label']:.1f} generated tokens per label"))
+    if report.get("hard_correct_share") is not None:
+        rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%}"))
+    if accuracy := (report.get("truth") or {}).get("step_accuracy"):
+        rows.append(("Labels that agree with the truth", show(accuracy)))
+    return rows
+
+
+def _cost(report: Report) -> Table:
+    cost, each = report["cost"], report["cost_per_label"]
+    rows = [
+        ["rollouts", number(report["rollouts"]), ""],
+        ["step labels", number(report["step_labels"]), ""],
+        ["of them unknown", number(report["unknown_labels"]), ""],
+        ["completions", number(report["completions"]), number(report["completions"] / max(1, report["step_labels"]))],
+        *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), number(each[f"{kind}_tokens"])] for kind in _KINDS),
+    ]
+    for name in ("truncated", "unparsable", "timeout"):
+        if report.get(f"{name}_share"):
+            rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
+    rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
+    return Table("What was labelled and spent", markdown_table(["", "in all", "per label"], rows))
+
+
+_KINDS = ("generated", "prefilled", "cached")
+
+
+def _settings(report: Report) -> Table:
+    settings = {**report.get("settings", {}), "grader": report["grader"]}
+    rows = [
+        [name, number(value)]
+        for name, value in settings.items()
+        if value not in (None, "", []) and not name.endswith(_NOT_SHOWN)
+    ]
+    return Table("Settings", markdown_table(["setting", "value"], rows))
+
+
+def _truth(report: Report) -> list[Table]:
+    found = report.get("truth") or {}
+    rows = [[words, show(found[key])] for key, words in TRUTH.items() if found.get(key)]
+    title = f"Against the truth, known of {number(report.get('truth_rollouts'))} rollouts"
+    return [Table(title, markdown_table(["hard labels", "share"], rows))] if rows else []
+
+
+def _calibration(report: Report) -> list[Table]:
+    found = report.get("calibration")
+    if not found:
+        return []
+    rows = [["expected calibration error", show(found["ece"])], ["Brier score", show(found["brier"])]]
+    return [Table("Calibration of the values", markdown_table(["soft values", "value"], rows))]
+
+
+def _agreement(report: Report) -> list[Table]:
+    found = report.get("agreement")
+    if not found:
+        return []
+    rows = [[words, number(found["first_wrong_step"].get(place, 0))] for place, words in PLACES.items()]
+    names = {"same_first_wrong_step": "share with the same first wrong step", "kappa": "Cohen's kappa of the steps"}
+    rows += [[words, show(found[key])] for key, words in names.items() if found.get(key)]
+    first, second = found["labelers"]
+    return [Table(f"Agreement of {first} (first) and {second} (second)", markdown_table(["", "rollouts"], rows))]
+
+
+def _by_position(report: Report) -> Table:
+    rows = [
+        [
+            number(row["position"] + 1),
+            number(row["labels"]),
+            *map(_known, (row["mean"], row["all_wrong"], row["all_right"])),
+        ]
+        for row in report["by_position"]
+    ]
+    return Table("", markdown_table(["step", "labels", "mean value", "share at 0", "share at 1"], rows))
+
+
+def _known(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _limits(report: Report) -> list[str]:
+    limits = ["Labels hold for solutions like these: another generator makes other mistakes."]
+    if report.get("labeler") in ("monte_carlo", "omega"):
+        limits.append(
+            "They say whether the generator could still reach the answer from a step, not whether a person would call "
+            "the step right."
+        )
+    if not report.get("truth"):
+        limits.append("How often they are right was not measured.")
+    limits.append("Problems and their licence are those of the problem set.")
+    return limits

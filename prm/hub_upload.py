@@ -1,0 +1,151 @@
+"""The one way things go to the Hub: who is logged in, a repository that is there, and one commit of all files, so that
+a failed push leaves the repository as it was. What is pushed is its caller's business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from prm.errors import ConfigError, HubError
+from prm.hub_errors import TOKEN_SETTINGS, hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+CARD_FILE = "README.md"
+
+RepoType = Literal["model", "dataset"]
+Payload = Mapping[str, bytes | Path]
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What was published, or would be. `url` and `commit` are empty after a dry run."""
+
+    repo_id: str
+    files: tuple[str, ...]
+    card: str
+    url: str = ""
+    commit: str = ""
+
+    def __str__(self) -> str:
+        if not self.url:
+            return f"dry run: would push {len(self.files)} files to {self.repo_id}: {', '.join(self.files)}"
+        return f"pushed {len(self.files)} files to {self.url} (commit {self.commit[:12]})"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A repository, and how it is made where it is not there.
+
+    Attributes:
+        private: the visibility asked for; `None` takes that of an existing one.
+        owned: which files of the repository an earlier push has put there; those that are no longer part of what is
+            pushed are deleted, for a loader would take them along.
+        private_by_default: the visibility of a new repository where none was asked for; `None` is the account's.
+    """
+
+    repo_id: str
+    private: bool | None
+    owned: Callable[[str], bool]
+    repo_type: RepoType = "model"
+    private_by_default: bool | None = None
+
+
+def check_repo_id(repo_id: str, key: str) -> None:
+    """Refuse a name that the Hub would not take.
+
+    Raises:
+        ConfigError: see its message.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(f"{key} {repo_id!r} cannot be a repository's name: {error}") from None
+
+
+def logged_in() -> HfApi:
+    """The Hub with the user's token.
+
+    Raises:
+        HubError: there is no token.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    from prm import __version__
+
+    token = get_token()
+    if not token:
+        raise HubError(
+            "no Hugging Face token: log in with `hf auth login`, or set HF_TOKEN to a token with write access "
+            f"({TOKEN_SETTINGS}). `--dry_run` needs none"
+        )
+    return HfApi(token=token, library_name="prm-toolkit", library_version=__version__)
+
+
+def with_namespace(api: HfApi, repo_id: str) -> str:
+    """Ask who the token belongs to, which also proves that the Hub takes it before anything heavy runs."""
+    with hub_errors(repo_id):
+        user = api.whoami()["name"]
+    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
+
+
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """A JSON file, without the paths of this machine."""
+    from prm.cards.facts import without_local_paths
+
+    return (json.dumps(without_local_paths(value), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def upload(api: HfApi, to: Destination, payload: Payload, message: str) -> PushResult:
+    """One commit: add the payload, and delete the files of an earlier push that are no longer part of it. There is no
+    commit where nothing changed.
+
+    Raises:
+        HubError: a refusal by the Hub, or a repository of another visibility than the one asked for.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    with hub_errors(to.repo_id):
+        existing = _ensure_repo(api, to)
+        stale = [name for name in existing if to.owned(name) and name not in payload]
+        operations: list[Any] = [CommitOperationDelete(name) for name in stale]
+        operations += [
+            CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+            for name, content in sorted(payload.items())
+        ]
+        done = api.create_commit(to.repo_id, operations, commit_message=message, repo_type=to.repo_type)
+    card = payload.get(CARD_FILE, b"")
+    text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
+    folder = "datasets/" if to.repo_type == "dataset" else ""
+    url = f"{api.endpoint}/{folder}{to.repo_id}"
+    return PushResult(to.repo_id, tuple(sorted(payload)), text, url=url, commit=done.oid)
+
+
+def _ensure_repo(api: HfApi, to: Destination) -> list[str]:
+    """Create the repository unless it is there; returns the names of its files.
+
+    Raises:
+        HubError: it is there with another visibility than the one asked for.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.dataset_info(to.repo_id) if to.repo_type == "dataset" else api.model_info(to.repo_id)
+    except RepositoryNotFoundError:
+        private = to.private_by_default if to.private is None else to.private
+        api.create_repo(to.repo_id, private=private, repo_type=to.repo_type)
+        return []
+    if to.private is not None and bool(info.private) != to.private:
+        is_now, asked = ("private", "public") if info.private else ("public", "private")
+        raise HubError(
+            f"{to.repo_id} exists and is {is_now}, and {asked} was asked for. A push never changes that: change it in "
+            "the repository's settings, choose another repo_id, or leave `private` out"
+        )
+    return [file.rfilename for file in info.siblings or []]
