@@ -52,9 +52,9 @@ class FirstErrorRule:
         verify_correct: whether rollouts with a right answer are searched too, or assumed right throughout.
     """
 
-    confidence: float = 0.9
-    min_worth: float = 0.03
-    max_n: int = 16
+    confidence: float = 0.85
+    min_worth: float = 0.01
+    max_n: int = 8
     verify_correct: bool = False
 
     def __post_init__(self) -> None:

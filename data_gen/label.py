@@ -21,6 +21,7 @@ from prm.data_facts import problem_set
 from prm.errors import ConfigError, DataError
 from prm.fingerprint import file_hash
 from prm.grading import Grader
+from prm.hub_upload import check_repo_id
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout
 from prm.ledger import Ledger
@@ -43,6 +44,7 @@ from .labelers import (
     sampling_rule,
 )
 from .options import SamplingOptions
+from .push import DatasetPushConfig, push_labels
 from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth
 
@@ -61,9 +63,7 @@ class LabelConfig(SamplingOptions):
     )
     n: int = field(
         default=0,
-        metadata={
-            "help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32, first_error 16"
-        },
+        metadata={"help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32"},
     )
     rule: str = field(
         default="fixed",
@@ -77,10 +77,11 @@ class LabelConfig(SamplingOptions):
         default=0.1, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
     )
     confidence: float = field(
-        default=0.9, metadata={"help": "interval: its confidence; first_error: the probability from which to stop"}
+        default=0.0,
+        metadata={"help": "interval: its confidence, 0: .9; first_error: the probability from which to stop, 0: .85"},
     )
     min_worth: float = field(
-        default=0.03, metadata={"help": "first_error: bits per solution's tokens that a completion must tell at least"}
+        default=0.01, metadata={"help": "first_error: bits per solution's tokens that a completion must tell at least"}
     )
     verify_correct: bool = field(
         default=False, metadata={"help": "first_error: search rollouts with a right answer, too"}
@@ -100,12 +101,18 @@ class LabelConfig(SamplingOptions):
     dry_run: bool = field(
         default=False, metadata={"help": "Estimate completions, tokens and time; ask and write nothing"}
     )
+    push_to_hub: str | None = field(
+        default=None,
+        metadata={"help": "Publish the labels as this dataset on the Hub; `prm data push` has more options"},
+    )
     truth_path: str | None = field(
         default=None,
         metadata={"help": "Judged solutions to measure the labels against: ProcessBench, PRM800K or a labels.jsonl"},
     )
 
     def check(self) -> None:
+        if self.push_to_hub is not None:
+            check_repo_id(self.push_to_hub, "push_to_hub")
         if self.n < 0 or self.num_rollouts < 0:
             raise ConfigError("n and num_rollouts must not be negative")
         check_labelers(self)
@@ -236,6 +243,8 @@ def main(arguments: list[str] | None = None) -> None:
     summary = run_label(config)
     print(label_table(summary.report))
     print(f"{'already finished' if summary.repeated else 'written'}: {summary.path}")
+    if config.push_to_hub:
+        print(push_labels(DatasetPushConfig(labels_path=str(summary.path), repo_id=config.push_to_hub)))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ def sampling_rule(config: LabelConfig) -> SamplingRule:
         ConfigError: an unknown rule, or values out of range.
     """
     if config.rule == INTERVAL_RULE:
-        return Interval(config.max_error, config.max_zero, max_n=config.n or 32, confidence=config.confidence)
+        confidence = config.confidence or 0.9
+        return Interval(config.max_error, config.max_zero, max_n=config.n or 32, confidence=confidence)
     kinds: dict[str, Any] = {FIXED_RULE: Fixed, FIRST_SUCCESS_RULE: FirstSuccess}
     if config.rule not in kinds:
         raise ConfigError(f"unknown rule {config.rule!r}; choose from {', '.join([*kinds, INTERVAL_RULE])}")
@@ -98,7 +99,7 @@ def first_error_rule(config: LabelConfig) -> FirstErrorRule:
     Raises:
         ConfigError: values out of range.
     """
-    return FirstErrorRule(config.confidence, config.min_worth, config.n or 16, config.verify_correct)
+    return FirstErrorRule(config.confidence or 0.85, config.min_worth, config.n or 8, config.verify_correct)
 
 
 def omega_rule(config: LabelConfig) -> OmegaRule:

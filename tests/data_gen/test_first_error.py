@@ -36,15 +36,15 @@ def tokens(rows: Sequence[LabelledRollout]) -> int:
     return sum(row.cost.generated_tokens for row in rows)
 
 
-@pytest.mark.parametrize(("operations", "share"), [(5, 1 / 2), (14, 1 / 4)])
+@pytest.mark.parametrize(("operations", "slip", "share"), [(5, 0.1, 1 / 2), (14, 0.05, 1 / 4)])
 def test_wrong_steps_are_found_as_well_as_by_completing_every_prefix_for_less(
-    sampled_rollouts: Sample, operations: int, share: float
+    sampled_rollouts: Sample, operations: int, slip: float, share: float
 ) -> None:
-    rollouts = sampled_rollouts(ChainSolver(0.1), problems=40, operations=operations)
+    rollouts = sampled_rollouts(ChainSolver(slip), problems=40, operations=operations)
     wrong = [rollout for rollout in rollouts if rollout.outcome is Outcome.WRONG]
     assert len(wrong) > 40
-    everything = MonteCarloLabeler(pool(), Fixed(8)).label(wrong)
-    labeler = FirstErrorLabeler(pool())
+    everything = MonteCarloLabeler(pool(slip), Fixed(8)).label(wrong)
+    labeler = FirstErrorLabeler(pool(slip))
     found = [row for row in labeler.label(rollouts) if row.rollout.outcome is Outcome.WRONG]
     assert accuracy(found) >= accuracy(everything)
     assert tokens(found) <= share * tokens(everything)
