@@ -110,7 +110,7 @@ def stage_status(directory: Path, stage: str) -> RunStatus:
     elif facts["left"] is not None:
         lines.append(("left", _left(int(facts["left"]), bool(progress.get("exact")), tally)))
     if state not in (FINISHED, RUNNING) and ledger.is_file():
-        lines.append(("written", f"{duration(max(0.0, time.time() - ledger.stat().st_mtime))} ago"))
+        lines.append(("written", f"{duration(max(0, round(time.time() - ledger.stat().st_mtime)))} ago"))
     return RunStatus(directory, stage, state, tuple((name, text) for name, text in lines if text), facts)
 
 
