@@ -1,0 +1,65 @@
+"""`label_report.html`: it shows what the report holds, stands alone, and is made anew only where it must be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.consensus import ConsensusLabeler
+from prm.data_gen.first_error import FirstErrorLabeler
+from prm.data_gen.label_page import label_page, page_is_fresh, write_label_page
+from prm.data_gen.label_report import consensus_report, label_report
+from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.prefixes import CompletionPool
+
+from prm.generation.base import SamplingParams
+from prm.grading import ExactGrader
+from prm.labels import LabelledRollout, StepLabel
+from prm.problems import Problem
+from prm.rollouts import Rollout, StopReason
+from prm.sampling_rules import Fixed
+from prm.worlds.solver import ChainSolver
+
+
+@pytest.fixture(scope="module")
+def report(sampled_rollouts: Callable[..., list[Rollout]]) -> dict[str, Any]:
+    solver = ChainSolver(slip=0.2)
+    pool = CompletionPool(solver, ExactGrader(), SamplingParams())
+    labeler = ConsensusLabeler(MonteCarloLabeler(pool, Fixed(4)), FirstErrorLabeler(pool))
+    rows = labeler.label(sampled_rollouts(solver, problems=12))
+    found = label_report(rows, pool.results, "exact/1") | consensus_report(labeler, ("mc", "<search>"))
+    settings = {"labeler": "consensus", "n": 4, "seed": 3, "stop": ["\n\n"], "prompt_template": "{problem}\n"}
+    return found | {"labeler": "consensus", "settings": settings, "data_hash": "abcd"}
+
+
+def test_every_part_of_the_report_is_on_the_page(report: dict[str, Any]) -> None:
+    page = label_page(report)
+    for title in ("Values by step", "What it cost", "Against the truth", "Where two labelers agree", "Settings"):
+        assert f"<h2>{title}</h2>" in page
+    assert page.count("<svg") == 3  # values, completions, calibration
+    accuracy = report["truth"]["step_accuracy"]
+    assert f"{accuracy['mean']:.1%} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]" in page
+    assert f"{report['cost']['prefilled_tokens']:,}" in page
+    assert "first: mc; second: &lt;search&gt;" in page and "<search>" not in page
+    assert "abcd" in page and "seed 3" in page and "&#39;{problem}\\n&#39;" in page
+    assert "http" not in page.replace("http://www.w3.org/", "")  # asks nobody for anything
+    assert label_page(report) == page
+
+
+def test_what_is_not_known_is_not_on_the_page() -> None:
+    problem = Problem("What is 1+1?", "2", "p")
+    rollout = Rollout(problem, ("1+1=2", "2"), ("", "\n", ""), 0, StopReason.EOS, "t")
+    page = label_page(label_report([LabelledRollout(rollout, (StepLabel("judge"),) * 2)], {}, "exact/1"))
+    assert "Against the truth" not in page and "Where two labelers" not in page and "<svg" not in page
+
+
+def test_the_page_is_fresh_while_it_is_not_older_than_its_report(report: dict[str, Any], tmp_path: Path) -> None:
+    assert not page_is_fresh(tmp_path)
+    (tmp_path / "label_report.json").write_text("{}")
+    page = write_label_page(tmp_path, report)
+    assert page_is_fresh(tmp_path)
+    os.utime(page, (0, 0))
+    assert not page_is_fresh(tmp_path)
