@@ -24,13 +24,23 @@ from prm.rollouts import Cost, Outcome, Rollout
 from prm.sampling_rules import Interval
 
 from .first_error import LUCK, Belief, pass_rates
-from .labelers import CONSENSUS, FIRST_ERROR, JUDGE, MONTE_CARLO, Workbench, first_error_rule, sampling_rule
+from .labelers import (
+    FIRST_ERROR,
+    IMPLICIT,
+    JUDGE,
+    LABELERS,
+    MONTE_CARLO,
+    Workbench,
+    first_error_rule,
+    labelers_used,
+    sampling_rule,
+)
 from .ledger_tally import LedgerTally, tally_ledger
 from .prefixes import NOTHING, Prefix, PrefixResult, open_prefixes, sampled_prefixes
 from .stage import Plan, StageOutput, read_json_object
 
 if TYPE_CHECKING:
-    from .label import LabelConfig
+    from .label_config import LabelConfig
 
 SIMULATED = (MONTE_CARLO, FIRST_ERROR)
 _MOST_ROLLOUTS = 1500  # of which labelling is played through; more are scaled up from whole problems among them
@@ -60,8 +70,8 @@ class Estimate:
 
 def label_plan(config: LabelConfig, rollouts: Sequence[Rollout]) -> Plan:
     """The most that labelling will ask, for `prm status`."""
-    bounds = [_bound(config, name, rollouts) for name in _labelers(config)]
-    fixed = _labelers(config) == [MONTE_CARLO] and config.rule == "fixed"
+    bounds = [_bound(config, name, rollouts) for name in labelers_used(config)]
+    fixed = labelers_used(config) == [MONTE_CARLO] and config.rule == "fixed"
     total = None if None in bounds else sum(bound or 0 for bound in bounds)
     return Plan("rollouts", len(rollouts), total, exact=fixed)
 
@@ -70,14 +80,14 @@ def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
     """Play the labelling through; the same rollouts and options give the same estimate."""
     some = _whole_problems(rollouts, _MOST_ROLLOUTS)
     bench = _DryBench(config, some)
-    for name in _labelers(config):
+    for name in labelers_used(config):
         if name in SIMULATED:
             bench.labeler(name).label(some)
     results = bench.pool.results.values()
     scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
     cost = sum((result.cost for result in results), Cost())
     known = bench.pool.lengths_known
-    judged = JUDGE in _labelers(config)
+    judged = JUDGE in labelers_used(config)
     return Estimate(
         scale * sum(result.n_asked for result in results),
         scale * cost.generated_tokens if known else None,
@@ -91,7 +101,7 @@ def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
 def _notes(config: LabelConfig, rollouts: Sequence[Rollout], lengths_known: bool) -> Iterator[str]:
     if not lengths_known:
         yield "tokens: unknown, for the rollouts carry no token counts"
-    for name in _labelers(config):
+    for name in labelers_used(config):
         if _bound(config, name, rollouts) is None:
             yield f"{name}: cannot be estimated, and is not in these figures"
 
@@ -151,10 +161,6 @@ def _time(tokens: Value, tokens_per_second: float | None) -> str:
     return f"time: about {seconds(tokens / tokens_per_second)} at {tokens_per_second:,.0f} generated tokens per second"
 
 
-def _labelers(config: LabelConfig) -> list[str]:
-    return list(config.consensus_of) if config.labeler == CONSENSUS else [config.labeler]
-
-
 def _bound(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> int | None:
     """The most that one labeler asks, `None` where it has no bound that is known here."""
     if name == MONTE_CARLO:
@@ -171,8 +177,6 @@ def _bound(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> int |
         return rule_of_search.max_n * len(sampled_prefixes(searched))
     if name == JUDGE:
         return _votes(config, rollouts)
-    from .labelers import IMPLICIT, LABELERS
-
     return 0 if name == IMPLICIT or name not in LABELERS else None
 
 
@@ -194,8 +198,8 @@ class _DryBench(Workbench):
     """A workbench whose pool is played."""
 
     def __init__(self, config: LabelConfig, rollouts: Sequence[Rollout]):
-        super().__init__(config, ledger=None, grader=ExactGrader(), progress=lambda count: None)  # type: ignore[arg-type]
-        self.rollouts = rollouts
+        nothing: Any = None  # no labeler that is played writes to a ledger
+        super().__init__(config, nothing, ExactGrader(), lambda count: None, rollouts)
 
     @cached_property
     def pool(self) -> Any:

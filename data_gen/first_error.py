@@ -66,14 +66,17 @@ class FirstErrorLabeler:
     """A `Labeler` that finds the first wrong step. A label's value is the probability that no step up to it is wrong;
     what its own prefix's completions showed is kept beside."""
 
-    def __init__(self, pool: CompletionPool, rule: FirstErrorRule | None = None):
-        self.pool, self.rule = pool, rule or FirstErrorRule()
+    def __init__(
+        self, pool: CompletionPool, rule: FirstErrorRule | None = None, rates: Mapping[str, float] | None = None
+    ):
+        """`rates`: how often each problem is solved, by its id; by default read off the rollouts to label."""
+        self.pool, self.rule, self.rates = pool, rule or FirstErrorRule(), rates
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
         """One labelled rollout a rollout, in order. Where the answer is unknown (truncated, unparsable) so are the
         labels. The cost of a shared prefix is its first rollout's."""
         outcomes = rollout_outcomes(rollouts, self.pool.grader)
-        rates = pass_rates(rollouts, outcomes)
+        rates = pass_rates(rollouts, outcomes) if self.rates is None else self.rates
         searches = [
             self._search(rollout, outcome, rates[rollout.problem.unique_id])
             for rollout, outcome in zip(rollouts, outcomes, strict=True)

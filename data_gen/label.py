@@ -11,17 +11,15 @@ the report is `data_gen.label_report`'s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prm.config import parse_config, run_main
 from prm.data_facts import problem_set
-from prm.errors import ConfigError, DataError
+from prm.errors import DataError
 from prm.fingerprint import file_hash
 from prm.grading import Grader
-from prm.hub_upload import check_repo_id
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout
 from prm.ledger import Ledger
@@ -31,98 +29,18 @@ from prm.run_record import RunRecord, prepare_output
 
 from .consensus import ConsensusLabeler
 from .dry_run import dry_table, estimate_label, label_plan, measured_speed
+from .judge import JudgeLabeler
+from .label_config import LabelConfig
 from .label_page import page_is_fresh, write_label_page
 from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
-from .labelers import (
-    OMEGA,
-    Workbench,
-    check_labelers,
-    completion_splitter,
-    first_error_rule,
-    needs_generator,
-    sampling_rule,
-)
-from .options import SamplingOptions
+from .labelers import OMEGA, Workbench, completion_splitter
 from .push import DatasetPushConfig, push_labels
-from .stage import StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
+from .shards import parse_shard, shard_facts, shard_positions
+from .stage import StageOutput, StageSummary, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth
 
-
-@dataclass(kw_only=True)
-class LabelConfig(SamplingOptions):
-    """Options of `prm label`."""
-
-    rollouts_path: str = field(metadata={"help": "The rollouts.jsonl to label"})
-    labeler: str = field(
-        default="monte_carlo",
-        metadata={
-            "help": "monte_carlo: complete every prefix; first_error: search the first wrong step; omega: grow a "
-            "tree of solutions (OmegaPRM); consensus: keep where two labelers agree; implicit: the outcome alone"
-        },
-    )
-    n: int = field(
-        default=0,
-        metadata={"help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32"},
-    )
-    rule: str = field(
-        default="fixed",
-        metadata={
-            "help": "monte_carlo: fixed (n each), first_success (hard labels only, same labels for less), interval "
-            "(until the soft value is known well enough)"
-        },
-    )
-    max_error: float = field(default=0.2, metadata={"help": "interval: half its width at which to stop"})
-    max_zero: float = field(
-        default=0.1, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
-    )
-    confidence: float = field(
-        default=0.0,
-        metadata={"help": "interval: its confidence, 0: .9; first_error: the probability from which to stop, 0: .85"},
-    )
-    min_worth: float = field(
-        default=0.01, metadata={"help": "first_error: bits per solution's tokens that a completion must tell at least"}
-    )
-    verify_correct: bool = field(
-        default=False, metadata={"help": "first_error: search rollouts with a right answer, too"}
-    )
-    searches: int = field(default=100, metadata={"help": "omega: wrong rollouts searched in a problem's tree at most"})
-    alpha: float = field(default=0.5, metadata={"help": "omega: below 1 prefers rollouts of states mostly solved"})
-    beta: float = field(default=0.9, metadata={"help": "omega: below 1 prefers short rollouts"})
-    length_scale: float = field(default=500.0, metadata={"help": "omega: tokens after which beta has worked once"})
-    c_puct: float = field(default=0.125, metadata={"help": "omega: preference of states seldom visited"})
-    splitter: str = field(
-        default="", metadata={"help": "omega: how completions are split into steps; by default as the rollouts were"}
-    )
-    consensus_of: list[str] = field(
-        default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
-    )
-    num_rollouts: int = field(default=0, metadata={"help": "Label the first so many rollouts; 0 labels all"})
-    dry_run: bool = field(
-        default=False, metadata={"help": "Estimate completions, tokens and time; ask and write nothing"}
-    )
-    push_to_hub: str | None = field(
-        default=None,
-        metadata={"help": "Publish the labels as this dataset on the Hub; `prm data push` has more options"},
-    )
-    truth_path: str | None = field(
-        default=None,
-        metadata={"help": "Judged solutions to measure the labels against: ProcessBench, PRM800K or a labels.jsonl"},
-    )
-
-    def check(self) -> None:
-        if self.push_to_hub is not None:
-            check_repo_id(self.push_to_hub, "push_to_hub")
-        if self.n < 0 or self.num_rollouts < 0:
-            raise ConfigError("n and num_rollouts must not be negative")
-        check_labelers(self)
-        sampling_rule(self)
-        first_error_rule(self)
-        if not needs_generator(self):
-            return
-        super().check()
-        if self.temperature == 0 and self.n != 1:
-            raise ConfigError("temperature 0 gives the same completion n times; set n to 1 or raise temperature")
+__all__ = ["LabelConfig", "estimate_run", "main", "run_label"]
 
 
 def run_label(config: LabelConfig) -> StageSummary:
@@ -158,12 +76,10 @@ def estimate_run(config: LabelConfig) -> str:
 
 def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:
     settings = {
-        **config_settings(config),
+        **config.settings(),
         "rollouts_path": Path(config.rollouts_path).name,
         "rollouts_hash": items_hash(rollouts),
     }
-    if needs_generator(config):
-        settings |= config.model_settings()
     if config.labeler == OMEGA:
         settings["splitter"] = completion_splitter(config, rollouts)
     if config.truth_path:
@@ -180,10 +96,13 @@ def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str
 def _label(
     config: LabelConfig, rollouts: Sequence[Rollout], truth_of: TruthOf, ledger: Ledger, grader: Grader
 ) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
+    shard = parse_shard(config.shard)
+    positions = shard_positions(rollouts, shard, lambda rollout: rollout.problem.unique_id)
+    own = [rollouts[position] for position in positions]
     with progress_bar("label", None, "completion") as advance:
-        bench = Workbench(config, ledger, grader, advance)
+        bench = Workbench(config, ledger, grader, advance, rollouts)
         labeler = bench.labeler(config.labeler)
-        labelled = labeler.label(rollouts)
+        labelled = labeler.label(own)
     if not labelled:
         raise DataError(
             f"the labeler {config.labeler!r} kept no rollout",
@@ -199,6 +118,10 @@ def _label(
         rejected_cost=None if rejected is None else sum((row.cost for row in rejected), Cost()),
     )
     report |= {"labeler": config.labeler, "problem_set": problem_set(config.rollouts_path)}
+    if shard is not None:
+        report["shard"] = shard_facts(shard, positions, len(rollouts), _rows_made(own, labelled))
+    if isinstance(labeler, JudgeLabeler):
+        report["judge"] = labeler.summary()
     if not isinstance(labeler, ConsensusLabeler):
         return (row.to_dict() for row in labelled), report
     _keep_rejected(config, labeler)
@@ -208,6 +131,16 @@ def _label(
         for one, (first, second) in zip(labelled, labeler.kept, strict=True)
     )
     return rows, report | consensus_report(labeler, names)
+
+
+def _rows_made(rollouts: Sequence[Rollout], labelled: Sequence[LabelledRollout]) -> list[int]:
+    """How many rows each rollout made: none where it was left out, more where a tree grew new ones behind it."""
+    place = {rollout.key: number for number, rollout in enumerate(rollouts)}
+    rows, last = [0] * len(rollouts), 0
+    for row in labelled:
+        last = place.get(row.rollout.key, last)
+        rows[last] += 1
+    return rows
 
 
 def _dicts(row: LabelledRollout) -> list[dict[str, Any]]:

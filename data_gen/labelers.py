@@ -25,17 +25,18 @@ from prm.sampling_rules import (
 from prm.splitting import DEFAULT_SPLITTER, find_splitter
 
 from .consensus import ConsensusLabeler, RecordedLabels
-from .first_error import FirstErrorLabeler, FirstErrorRule
+from .first_error import FirstErrorLabeler, FirstErrorRule, pass_rates
 from .implicit import ImplicitLabeler
+from .judge import build_judge
 from .known_splitter import splitter_of
 from .labeler import Labeler
 from .monte_carlo import MonteCarloLabeler
 from .omega import OmegaLabeler
 from .omega_tree import OmegaRule
-from .prefixes import CompletionPool, Prefix, PrefixResult
+from .prefixes import CompletionPool, Prefix, PrefixResult, rollout_outcomes
 
 if TYPE_CHECKING:
-    from .label import LabelConfig
+    from .label_config import LabelConfig
 
 CONSENSUS = "consensus"
 JUDGE = "judge"
@@ -49,8 +50,17 @@ class Workbench:
     """What labelers are made from: one pool of completions for all of them, whose generator is loaded when first
     asked for."""
 
-    def __init__(self, config: LabelConfig, ledger: Ledger, grader: Grader, progress: Callable[[int], None]):
+    def __init__(
+        self,
+        config: LabelConfig,
+        ledger: Ledger,
+        grader: Grader,
+        progress: Callable[[int], None],
+        rollouts: Sequence[Rollout],
+    ):
+        """`rollouts`: those of the undivided run, which say how often problems are solved, whatever the shard."""
         self.config, self.ledger, self.grader, self.progress = config, ledger, grader, progress
+        self.rollouts = rollouts
         self.results: Mapping[Prefix, PrefixResult] = {}  # the pool's, once there is one
 
     @cached_property
@@ -71,6 +81,10 @@ class Workbench:
         )
         self.results = pool.results
         return pool
+
+    @cached_property
+    def pass_rates(self) -> Mapping[str, float]:
+        return pass_rates(self.rollouts, rollout_outcomes(self.rollouts, self.grader))
 
     def labeler(self, name: str) -> Labeler:
         """A labeler by its name, or the labels in a file by its path."""
@@ -122,8 +136,17 @@ def completion_splitter(config: LabelConfig, rollouts: Sequence[Rollout]) -> str
 
 def needs_generator(config: LabelConfig) -> bool:
     """Whether any of the labelers asked for completes prefixes."""
-    names = config.consensus_of if config.labeler == CONSENSUS else [config.labeler]
-    return any(name in LABELERS and name not in {JUDGE, IMPLICIT} for name in names)
+    return any(name in LABELERS and name not in {JUDGE, IMPLICIT} for name in labelers_used(config))
+
+
+def needs_judge(config: LabelConfig) -> bool:
+    """Whether a judge is among the labelers asked for."""
+    return JUDGE in labelers_used(config)
+
+
+def labelers_used(config: LabelConfig) -> list[str]:
+    """The labeler asked for, or the two of a consensus (names, or paths of label files)."""
+    return list(config.consensus_of) if config.labeler == CONSENSUS else [config.labeler]
 
 
 def check_labelers(config: LabelConfig) -> None:
@@ -154,10 +177,11 @@ def check_labelers(config: LabelConfig) -> None:
 
 LABELERS: dict[str, Callable[[Workbench], Labeler]] = {
     MONTE_CARLO: lambda bench: MonteCarloLabeler(bench.pool, sampling_rule(bench.config)),
-    FIRST_ERROR: lambda bench: FirstErrorLabeler(bench.pool, first_error_rule(bench.config)),
+    FIRST_ERROR: lambda bench: FirstErrorLabeler(bench.pool, first_error_rule(bench.config), bench.pass_rates),
     OMEGA: lambda bench: OmegaLabeler(
         bench.pool, omega_rule(bench.config), lambda rollouts: completion_splitter(bench.config, rollouts)
     ),
+    JUDGE: lambda bench: build_judge(bench.config, bench.ledger, bench.progress),
     IMPLICIT: lambda bench: ImplicitLabeler(bench.grader),
     CONSENSUS: lambda bench: ConsensusLabeler(*map(bench.labeler, bench.config.consensus_of)),
 }

@@ -57,7 +57,8 @@ class OmegaLabeler:
         self.pool, self.rule, self.splitter = pool, rule or OmegaRule(), splitter
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
-        """The given rollouts in their order, at no cost, then the new ones problem by problem, each at its own cost.
+        """The given rollouts in their order, at no cost, and behind the last of each problem the new ones of its tree,
+        each at its own cost.
         A new one's source is the generator's name with `/omega`, and it is numbered behind the given ones.
 
         Raises:
@@ -74,8 +75,14 @@ class OmegaLabeler:
         grown = [_Growth(self.pool, tree, splitter) for tree in trees.values()]
         advance_together([growth.search() for growth in grown], self.pool)
         labels = {id(tree): TreeLabels(tree) for tree in trees.values()}
-        new = [(growth.tree, path) for growth in grown for path in growth.tree.paths[growth.n_given :]]
-        return [LabelledRollout(path.rollout, labels[id(tree)](path), path.cost) for tree, path in [*given, *new]]
+        new = {id(growth.tree): growth.tree.paths[growth.n_given :] for growth in grown}
+        last = {id(tree): number for number, (tree, _) in enumerate(given)}
+        paths = [
+            (tree, path)
+            for number, (tree, first) in enumerate(given)
+            for path in (first, *(new[id(tree)] if last[id(tree)] == number else ()))
+        ]
+        return [LabelledRollout(path.rollout, labels[id(tree)](path), path.cost) for tree, path in paths]
 
     def _given(self, rollout: Rollout, outcome: Outcome | None) -> Path:
         tokens = rollout.cost.generated_tokens

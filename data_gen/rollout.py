@@ -22,7 +22,7 @@ from prm.fingerprint import file_hash
 from prm.generation.base import Completion, GenerationRequest, Generator, request_seed
 from prm.generation.recorded import RecordedSample, read_recorded
 from prm.grading import Grader
-from prm.ledger import Ledger, generate_once
+from prm.ledger import Ledger, generate_once, request_keys
 from prm.problems import Problem, dataset_label, load_problems
 from prm.progress import progress_bar
 from prm.rollouts import Rollout
@@ -30,10 +30,11 @@ from prm.run_record import RunRecord, prepare_output
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
 from .dry_run import dry_table, estimate_rollout, measured_speed
-from .grading import SampledText, grade_texts
+from .grading import GradedText, SampledText, grade_once, grade_texts
 from .ledger_tally import LedgerTally, tally_ledger
 from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
+from .shards import parse_shard, shard_facts, shard_positions
 from .stage import Plan, StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
 
 ARITHMETIC = "arithmetic"
@@ -66,6 +67,10 @@ class RolloutConfig(SamplingOptions):
         default_factory=list, metadata={"help": "Recorded: columns to import; by default every system's"}
     )
     n: int = field(default=1, metadata={"help": "Samples of each problem"})
+    shard: str = field(
+        default="",
+        metadata={"help": "i/n: sample one of n parts of the problems, for `prm data merge`"},
+    )
     dry_run: bool = field(default=False, metadata={"help": "Estimate samples, tokens and time; ask and write nothing"})
     splitter: str = field(
         default=DEFAULT_SPLITTER,
@@ -79,10 +84,13 @@ class RolloutConfig(SamplingOptions):
 
     def check(self) -> None:
         find_splitter(self.splitter)
+        parse_shard(self.shard)
         self.check_backend()
         if self.num_problems < 0 or self.skip_problems < 0 or self.n < 1:
             raise ConfigError("num_problems and skip_problems must not be negative and n must be at least 1")
         if self.backend == "recorded":
+            if self.shard:
+                raise ConfigError("shard divides the sampling; recorded solutions are imported whole")
             return
         super().check()
         if self.temperature == 0 and self.n > 1:
@@ -134,10 +142,16 @@ def _sample(config: RolloutConfig) -> StageSummary:
     problems = _problems(config)
     settings = _sampling_settings(config, problems)
 
+    shard = parse_shard(config.shard)
+    positions = shard_positions(problems, shard, lambda problem: problem.unique_id)
+    own = [problems[position] for position in positions]
+
     def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
         generator = config.load_generator()
-        rollouts = grade_rollouts(_sample_rollouts(config, problems, generator, ledger), grader)
+        rollouts = _sample_rollouts(config, own, generator, ledger, grader)
         report = rollout_report(rollouts, grader.version, _facts(generator), config.max_new_tokens)
+        if shard is not None:
+            report["shard"] = shard_facts(shard, positions, len(problems), config.n)
         return (rollout.to_dict() for rollout in rollouts), report
 
     return run_stage(_output(config, settings, problems), record, make)
@@ -203,7 +217,7 @@ def _nothing_left(config: RolloutConfig) -> DataError:
 
 
 def _sample_rollouts(
-    config: RolloutConfig, problems: Sequence[Problem], generator: Generator, ledger: Ledger
+    config: RolloutConfig, problems: Sequence[Problem], generator: Generator, ledger: Ledger, grader: Grader
 ) -> list[Rollout]:
     asked = [(problem, index) for problem in problems for index in range(config.n)]
     requests = [
@@ -214,10 +228,12 @@ def _sample_rollouts(
     ]
     with progress_bar("rollout", len(requests), "sample") as advance:
         completions = generate_once(generator, requests, config.sampling(), ledger, advance, config.num_workers)
-    return [
+    rollouts = [
         _rollout(problem, index, request.seed, completion, generator.name, config.splitter)
         for (problem, index), request, completion in zip(asked, requests, completions, strict=True)
     ]
+    keys = request_keys(generator, config.sampling(), requests)
+    return _graded(rollouts, grade_once(keys, _texts(rollouts), grader, ledger))
 
 
 def _rollout(problem: Problem, index: int, seed: int, completion: Completion, source: str, splitter: str) -> Rollout:
@@ -236,7 +252,14 @@ def _rollout(problem: Problem, index: int, seed: int, completion: Completion, so
 
 def grade_rollouts(rollouts: Sequence[Rollout], grader: Grader) -> list[Rollout]:
     """The rollouts with their answers and outcomes; truncated ones keep `None` (see `data_gen.grading`)."""
-    graded = grade_texts([SampledText(r.text, r.stop_reason, r.problem.answer) for r in rollouts], grader)
+    return _graded(rollouts, grade_texts(_texts(rollouts), grader))
+
+
+def _texts(rollouts: Sequence[Rollout]) -> list[SampledText]:
+    return [SampledText(r.text, r.stop_reason, r.problem.answer) for r in rollouts]
+
+
+def _graded(rollouts: Sequence[Rollout], graded: Sequence[GradedText]) -> list[Rollout]:
     return [replace(r, pred=g.pred, outcome=g.outcome) for r, g in zip(rollouts, graded, strict=True)]
 
 

@@ -44,7 +44,7 @@ DECIDE_SAMPLES = frozenset(
 
 def config_settings(config: Any) -> dict[str, Any]:
     """The options of a config that decide what comes out."""
-    left_out = NO_SETTINGS | config.unused_settings()
+    left_out = NO_SETTINGS | config.unused_settings() | (set() if config.shard else {"shard"})
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in left_out}
 
 
@@ -65,7 +65,8 @@ def grown_settings(unit: str, items: Sequence[Any], n: int, report: Mapping[str,
     """
     before = report["settings"]
     grown = {"n"} if n >= before.get("n", math.inf) else set()
-    if items_hash(items[: report[unit]]) == before.get(f"{unit}_hash"):
+    whole = report.get("shard", {}).get("items", report[unit])  # a shard knows the hash of the undivided run
+    if items_hash(items[:whole]) == before.get(f"{unit}_hash"):
         grown |= {f"num_{unit}", f"{unit}_hash"}
     return grown
 

@@ -7,7 +7,7 @@ soft value are views of it, and a view that the rule would bias is corrected or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,7 @@ class StepLabel:
         return self.n_total > 0 and self.rule not in (POSTERIOR_RULE, IMPLIED_RULE)
 
     def to_dict(self) -> dict[str, Any]:
-        row = asdict(self)
-        return row if self.value is not None else {k: v for k, v in row.items() if k != "value"}
+        return {name: value for name, value in vars(self).items() if name != "value" or value is not None}
 
     @classmethod
     def from_dict(cls, row: Any) -> StepLabel:

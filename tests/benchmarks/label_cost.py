@@ -5,9 +5,9 @@
 On the arithmetic world, same rollouts, same generator: `embedded:generator` on the chains it was trained for (4 to 6
 operations) and, because it solves no longer ones, a solver without weights with a known chance of a slip
 (`prm.worlds.solver`) on chains of 5, 12 and 16. Brute force completes every prefix of every rollout eight times; what
-it costs when equal prefixes are completed once, which is our own doing, stands beside it. Prints a table; its last line
-is one JSON object with every figure, its target and the machine's description. The frontier of soft values is drawn to
-`frontier.svg`.
+it costs when equal prefixes are completed once, which is our own doing, stands beside it. Prints a table; its last
+line is one JSON object with every figure, its target and the machine's description. The frontier of soft values is
+drawn to `frontier.svg`.
 """
 
 from __future__ import annotations
@@ -277,14 +277,16 @@ def _say_world(name: str, figures: dict[str, Any], say: Callable[[str], None]) -
     say(
         f"  first_error: {search['tokens_over_brute_force']:.2f} of the tokens (target {search['target_tokens']}), "
         f"{search['tokens_over_first_success']:.2f} of those with first_success; where prefixes are shared "
-        f"{search['tokens_over_shared_brute_force']:.2f} and {search['tokens_over_shared_first_success']:.2f}; accuracy "
-        f"{search['accuracy']:.3f} "
-        f"against {search['accuracy_brute_force']:.3f}, gain [{low:+.3f}, {high:+.3f}], "
-        f"{search['wrong_rollouts']} wrong rollouts"
+        f"{search['tokens_over_shared_brute_force']:.2f} and {search['tokens_over_shared_first_success']:.2f}"
+    )
+    say(
+        f"    accuracy {search['accuracy']:.3f} against {search['accuracy_brute_force']:.3f}, "
+        f"gain [{low:+.3f}, {high:+.3f}], {search['wrong_rollouts']} wrong rollouts"
     )
     say(
         f"  first_success: {early['tokens_over_brute_force']:.2f} of the tokens (target {early['target_tokens']}), "
-        f"{early['tokens_over_shared_brute_force']:.2f} where prefixes are shared; {early['same_labels']:.1%} of {early['labels']} hard labels the same"
+        f"{early['tokens_over_shared_brute_force']:.2f} where prefixes are shared; "
+        f"{early['same_labels']:.1%} of {early['labels']} hard labels the same"
     )
     say(
         f"  omega: {omega['prefixes_per_token_over_brute_force']:.2f} times the labelled prefixes per token (target "

@@ -1,0 +1,134 @@
+"""The options of `prm label`, and which of them decide what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prm.errors import ConfigError
+from prm.fingerprint import file_hash
+from prm.hub_upload import check_repo_id
+
+from .judge import JudgeOptions, build_judge, judge_settings
+from .labelers import (
+    LABELERS,
+    check_labelers,
+    first_error_rule,
+    labelers_used,
+    needs_generator,
+    needs_judge,
+    sampling_rule,
+)
+from .options import SamplingOptions
+from .shards import parse_shard
+from .stage import config_settings
+
+JUDGE_NAMES = {option.name for option in dataclasses.fields(JudgeOptions)}
+# Of no account where nothing is sampled.
+SAMPLING_NAMES = {
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "stop",
+    "prompt_template",
+    "chat",
+    "system_prompt",
+    "dtype",
+}
+
+
+@dataclass(kw_only=True)
+class LabelConfig(SamplingOptions, JudgeOptions):
+    """Options of `prm label`."""
+
+    rollouts_path: str = field(metadata={"help": "The rollouts.jsonl to label"})
+    labeler: str = field(
+        default="monte_carlo",
+        metadata={
+            "help": "monte_carlo: complete every prefix; first_error: search the first wrong step; omega: grow a "
+            "tree of solutions (OmegaPRM); judge: a language model marks each step; consensus: keep where two "
+            "labelers agree; implicit: the outcome alone"
+        },
+    )
+    n: int = field(
+        default=0,
+        metadata={"help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32"},
+    )
+    rule: str = field(
+        default="fixed",
+        metadata={
+            "help": "monte_carlo: fixed (n each), first_success (hard labels only, same labels for less), interval "
+            "(until the soft value is known well enough)"
+        },
+    )
+    max_error: float = field(default=0.2, metadata={"help": "interval: half its width at which to stop"})
+    max_zero: float = field(
+        default=0.1, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
+    )
+    confidence: float = field(
+        default=0.0,
+        metadata={"help": "interval: its confidence, 0: .9; first_error: the probability from which to stop, 0: .85"},
+    )
+    min_worth: float = field(
+        default=0.01, metadata={"help": "first_error: bits per solution's tokens that a completion must tell at least"}
+    )
+    verify_correct: bool = field(
+        default=False, metadata={"help": "first_error: search rollouts with a right answer, too"}
+    )
+    searches: int = field(default=100, metadata={"help": "omega: wrong rollouts searched in a problem's tree at most"})
+    alpha: float = field(default=0.5, metadata={"help": "omega: below 1 prefers rollouts of states mostly solved"})
+    beta: float = field(default=0.9, metadata={"help": "omega: below 1 prefers short rollouts"})
+    length_scale: float = field(default=500.0, metadata={"help": "omega: tokens after which beta has worked once"})
+    c_puct: float = field(default=0.125, metadata={"help": "omega: preference of states seldom visited"})
+    splitter: str = field(
+        default="", metadata={"help": "omega: how completions are split into steps; by default as the rollouts were"}
+    )
+    consensus_of: list[str] = field(
+        default_factory=list, metadata={"help": "consensus: two labelers, or paths of labels.jsonl files"}
+    )
+    num_rollouts: int = field(default=0, metadata={"help": "Label the first so many rollouts; 0 labels all"})
+    shard: str = field(
+        default="", metadata={"help": "i/n: label one of n parts of the problems, for `prm data merge`"}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Estimate completions, tokens and time; ask and write nothing"}
+    )
+    push_to_hub: str | None = field(
+        default=None,
+        metadata={"help": "Publish the labels as this dataset on the Hub; `prm data push` has more options"},
+    )
+    truth_path: str | None = field(
+        default=None,
+        metadata={"help": "Judged solutions to measure the labels against: ProcessBench, PRM800K or a labels.jsonl"},
+    )
+
+    def check(self) -> None:
+        if self.push_to_hub is not None:
+            check_repo_id(self.push_to_hub, "push_to_hub")
+        if self.n < 0 or self.num_rollouts < 0:
+            raise ConfigError("n and num_rollouts must not be negative")
+        parse_shard(self.shard)
+        check_labelers(self)
+        sampling_rule(self)
+        first_error_rule(self)
+        if needs_judge(self):
+            build_judge(self)
+        if not needs_generator(self):
+            return
+        super().check()
+        if self.temperature == 0 and self.n != 1:
+            raise ConfigError("temperature 0 gives the same completion n times; set n to 1 or raise temperature")
+
+    def settings(self) -> dict[str, Any]:
+        """The options that decide what comes out, those of a generator or a judge only where there is one."""
+        left_out = set() if needs_generator(self) else SAMPLING_NAMES
+        left_out = left_out | JUDGE_NAMES
+        settings = {name: value for name, value in config_settings(self).items() if name not in left_out}
+        if needs_generator(self):
+            settings |= self.model_settings()
+        files = {Path(name).name: file_hash(name) for name in labelers_used(self) if name not in LABELERS}
+        if files:
+            settings |= {"consensus_of": [Path(name).name for name in self.consensus_of], "consensus_hashes": files}
+        return settings | (judge_settings(self) if needs_judge(self) else {})
