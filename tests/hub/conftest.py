@@ -1,7 +1,8 @@
 """A small Hugging Face Hub on loopback: the part of the API that a push and a load use, over real HTTP.
 
 It follows what huggingface_hub 2.4 sends and expects: create, whoami, validate-yaml, preupload, LFS batch and PUT,
-commit (ndjson), model info, and resolve with HEAD and GET. Contents live in memory; `HubStub.repos` shows them.
+commit (ndjson), info, tree, paths-info, and resolve with HEAD and GET. Contents live in memory; `HubStub.repos` shows
+them, a dataset's under `datasets/user/name`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import pytest
 import yaml
 
 WRITER, READER = "hf_writer", "hf_reader"  # READER may not write
+REPO = r"((?:datasets/)?[^/]+/[^/]+?)"
+LFS = (".safetensors", ".parquet")  # files that are kept apart from the commit
 
 
 @dataclass
 class Repo:
-    """One model repository: its files now, and the messages of its commits."""
+    """One repository: its files now, and the messages of its commits."""
 
     private: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
@@ -76,19 +80,21 @@ class Handler(BaseHTTPRequestHandler):
         (r"GET /api/whoami-v2", "whoami"),
         (r"POST /api/repos/create", "create"),
         (r"POST /api/validate-yaml", "validate_yaml"),
-        (r"POST /api/models/([^/]+/[^/]+)/preupload/main", "preupload"),
-        (r"POST /([^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
+        (rf"POST /api/models/{REPO}/preupload/main", "preupload"),
+        (rf"POST /{REPO}\.git/info/lfs/objects/batch", "lfs_batch"),
         (r"PUT /lfs/(\w+)", "lfs_put"),
         (r"(?:GET|HEAD) /lfs/(\w+)", "lfs_get"),
-        (r"POST /api/models/([^/]+/[^/]+)/commit/main", "commit"),
-        (r"GET /api/models/([^/]+/[^/]+?)(?:/revision/\w+)?", "info"),
-        (r"GET /api/models/([^/]+/[^/]+)/tree/(\w+)", "tree"),
-        (r"(?:GET|HEAD) /([^/]+/[^/]+)/resolve/(\w+)/(.+)", "resolve"),
+        (rf"POST /api/models/{REPO}/commit/main", "commit"),
+        (rf"GET /api/models/{REPO}(?:/revision/\w+)?", "info"),
+        (rf"GET /api/models/{REPO}/tree/(\w+)/?(.*)", "tree"),
+        (rf"POST /api/models/{REPO}/paths-info/(\w+)", "paths_info"),
+        (rf"(?:GET|HEAD) /{REPO}/resolve/(\w+)/(.+)", "resolve"),
     )
 
     def route(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self.chunks()
-        request = f"{self.command} {self.path.split('?')[0]}"
+        path = unquote(self.path.split("?")[0]).replace("/api/datasets/", "/api/models/datasets/")
+        request = f"{self.command} {path}"
         self.server.requests.append(request)
         for pattern, statuses in self.server.faults.items():
             if statuses and re.search(pattern, request):
@@ -159,6 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         asked = json.loads(self.body)
         repo_id = f"{asked.get('organization') or 'user'}/{asked['name']}"
+        repo_id = f"datasets/{repo_id}" if asked.get("type") == "dataset" else repo_id
         if repo_id in self.server.repos:
             return self.fail(409, "You already created this model repo")
         self.server.repos[repo_id] = Repo(private=asked.get("visibility") == "private")
@@ -178,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         answers = []
         for file in json.loads(self.body)["files"]:
-            lfs = file["path"].endswith(".safetensors")
+            lfs = file["path"].endswith(LFS)
             known = {"oid": oid(repo.files[file["path"]], lfs)} if file["path"] in repo.files else {}
             answers.append(
                 {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, **known}
@@ -222,21 +229,43 @@ class Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in sorted(repo.files)]
             self.answer({"id": repo_id, "sha": repo.sha, "private": repo.private, "siblings": siblings, "tags": []})
 
-    def tree(self, repo_id: str, revision: str) -> None:
-        if (repo := self.visible(repo_id)) is not None:
-            self.answer(
-                [{"type": "file", "path": n, "size": len(b), "oid": oid(b, False)} for n, b in repo.files.items()]
-            )
+    def tree(self, repo_id: str, revision: str, folder: str) -> None:
+        if (repo := self.visible(repo_id)) is None:
+            return
+        start = f"{folder}/" if folder else ""
+        inside = {name.removeprefix(start): b for name, b in repo.files.items() if name.startswith(start)}
+        folders = {name.split("/")[0] for name in inside if "/" in name}
+        if "recursive=true" not in self.path.lower():
+            inside = {name: content for name, content in inside.items() if "/" not in name}
+        self.answer([directory(start + n) for n in sorted(folders)] + [entry(start + n, b) for n, b in inside.items()])
+
+    def paths_info(self, repo_id: str, revision: str) -> None:
+        if (repo := self.visible(repo_id)) is None:
+            return
+        asked = json.loads(self.body) if self.body.startswith(b"{") else parse_qs(self.body.decode())
+        found = [entry(name, repo.files[name]) for name in asked["paths"] if name in repo.files]
+        folders = [name for name in asked["paths"] if any(path.startswith(f"{name}/") for path in repo.files)]
+        self.answer(found + [directory(name) for name in folders])
 
     def resolve(self, repo_id: str, revision: str, name: str) -> None:
         if (repo := self.visible(repo_id)) is None:
             return
         if name not in repo.files:
             return self.fail(404, "Entry not found", "EntryNotFound")
-        etag = oid(repo.files[name], name.endswith(".safetensors"))
+        etag = oid(repo.files[name], name.endswith(LFS))
         self.answer(
             repo.files[name], X_Repo_Commit=repo.sha, ETag=f'"{etag}"', Content_Type="application/octet-stream"
         )
+
+
+def entry(name: str, content: bytes) -> dict[str, Any]:
+    """A file as listings show it."""
+    return {"type": "file", "path": name, "size": len(content), "oid": oid(content, False)}
+
+
+def directory(name: str) -> dict[str, Any]:
+    """A folder as listings show it."""
+    return {"type": "directory", "path": name, "size": 0, "oid": "0" * 40}
 
 
 def oid(content: bytes, lfs: bool) -> str:

@@ -1,0 +1,165 @@
+"""Step labels on the Hub: `prm data push` through the command line to a Hub on loopback, and back by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prm.data_gen.label_report import label_report
+from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.prefixes import CompletionPool
+from prm.data_gen.push import DatasetPushConfig, push_labels
+
+from prm.cards.dataset_card import dataset_card, dataset_front_matter
+from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.fingerprint import file_hash
+from prm.generation.base import GenerationRequest, SamplingParams, request_seed
+from prm.grading import ExactGrader
+from prm.jsonl import read_jsonl, write_json, write_jsonl
+from prm.labels import LabelledRollout
+from prm.rollouts import Outcome, Rollout
+from prm.sampling_rules import Fixed
+from prm.splitting import split_steps
+from prm.training_rows import load_rows
+from prm.worlds.arithmetic import make_problems
+from prm.worlds.solver import ChainSolver
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+LOAD_BACK = """
+import json, sys
+from datasets import load_dataset
+from prm.training_rows import load_rows
+
+dataset = load_dataset(sys.argv[1], split="train")
+loaded = load_rows(sys.argv[1])
+print(json.dumps({"columns": dataset.column_names, "rows": len(dataset), "digest": loaded.digest}))
+"""
+
+
+@pytest.fixture
+def labels_path(tmp_path: Path) -> Path:
+    """The labels of a small run, with its report beside it."""
+    solver = ChainSolver(slip=0.2)
+    rollouts = []
+    for problem in make_problems(6, seed=1, split="train", min_operations=4, max_operations=4):
+        request = GenerationRequest(tuple(solver.prompt_ids(problem.problem)), request_seed(problem.problem, "", 0, 9))
+        [done] = solver.generate([request], SamplingParams())
+        split = split_steps(done.text, "line")
+        outcome = Outcome.CORRECT if split.steps[-1] == f"A: {problem.answer}" else Outcome.WRONG
+        rollouts.append(Rollout(problem, split.steps, split.gaps, 0, done.stop_reason, "s", outcome=outcome))
+    pool = CompletionPool(solver, ExactGrader(), SamplingParams())
+    rows = MonteCarloLabeler(pool, Fixed(4)).label(rollouts)
+    path = tmp_path / "labels" / "labels.jsonl"
+    write_jsonl(path, (row.to_dict() for row in rows))
+    settings = {"labeler": "monte_carlo", "n": 4, "model_name_or_path": str(tmp_path), "rollouts_hash": "0f"}
+    report = label_report(rows, pool.results, "exact/1") | {"labeler": "monte_carlo", "settings": settings}
+    write_json(path.parent / "label_report.json", report | {"data_hash": file_hash(path)})
+    return path
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pushed_labels_load_by_name_and_train_as_their_file_does(hub: Any, hub_python: Run, labels_path: Path) -> None:
+    push = ["-m", "prm.cli", "data", "push", "--labels_path", str(labels_path), "--repo_id", "labels"]
+    assert f"{hub.url}/datasets/user/labels" in succeed(hub_python(*push))
+    repo = hub.repos["datasets/user/labels"]
+    assert set(repo.files) == {
+        *("README.md", "label_report.json", "label_report.html"),
+        "data/train-00000-of-00001.parquet",
+    }
+    assert repo.private and repo.commits == ["initial commit", "Publish the step labels"]
+    report = json.loads(repo.files["label_report.json"])
+    assert report["settings"]["model_name_or_path"] == labels_path.parent.parent.name  # no path of this machine
+    assert not any(str(labels_path.parent.parent).encode() in content for content in repo.files.values())
+
+    loaded = json.loads(succeed(hub_python("-c", LOAD_BACK, "user/labels")))
+    assert loaded["columns"] == ["prompt", "completions", "labels", "n_correct", "n_total", "source", "unique_id"]
+    assert (loaded["rows"], loaded["digest"]) == (6, load_rows(labels_path).digest)
+
+    repo.files |= {"data/train-00001-of-00002.parquet": b"old", "notes.md": b"mine"}
+    succeed(hub_python(*push))
+    assert "notes.md" in repo.files and "data/train-00001-of-00002.parquet" not in repo.files
+    commits = list(repo.commits)
+    succeed(hub_python(*push))  # nothing changed
+    assert repo.commits == commits
+
+
+def test_the_card_carries_the_report(labels_path: Path) -> None:
+    report = json.loads((labels_path.parent / "label_report.json").read_text())
+    card = dataset_card(report, "user/labels", license="mit")
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["license"], front["size_categories"]) == ("mit", ["n<1K"])
+    assert "process-reward-model" in front["tags"] and front["configs"][0]["data_files"][0]["split"] == "train"
+    accuracy = report["truth"]["step_accuracy"]
+    assert f"{accuracy['mean']:.4g} [{accuracy['low']:.4g}, {accuracy['high']:.4g}]" in card
+    assert f"| completions | {report['completions']} |" in card and 'load_dataset("user/labels"' in card
+    assert "expected calibration error" in card and "| n | 4 |" in card and "rollouts_hash" not in card
+    bare = {name: value for name, value in report.items() if name not in ("truth", "calibration")}
+    assert "No truth was known" in dataset_card(bare, "user/labels")
+    assert "100K<n<1M" in dataset_front_matter(report | {"rollouts": 445_000}, "user/labels", None)
+
+
+def test_a_dry_run_needs_no_hub(labels_path: Path) -> None:
+    result = push_labels(DatasetPushConfig(labels_path=str(labels_path), repo_id="user/labels", dry_run=True))
+    assert result.url == "" and len(result.files) == 4 and "step labels" in result.card
+
+
+def test_rows_without_any_known_label_are_left_out(labels_path: Path) -> None:
+    from prm.data_gen.push import stepwise_rows
+
+    rows = [row for _, row in read_jsonl(labels_path)]
+    unknown = [{"source": "monte_carlo"} for _ in rows[0]["labels"]]
+    write_jsonl(labels_path, [{**rows[0], "labels": unknown}, *rows[1:]])
+    assert len(list(stepwise_rows(labels_path))) == len(rows) - 1
+    assert LabelledRollout.from_dict(rows[1]).rollout.steps == tuple(next(stepwise_rows(labels_path))["completions"])
+
+
+def without_report(path: Path) -> None:
+    (path.parent / "label_report.json").unlink()
+
+
+def changed(path: Path) -> None:
+    path.write_text(path.read_text() + "\n")
+
+
+def absent(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "error", "message"),
+    [
+        (absent, {}, MissingFileError, "no such file"),
+        (without_report, {}, DataError, "no report of `prm label` beside it"),
+        (changed, {}, DataError, "changed since its report was written"),
+        (None, {"repo_id": "a/b/c"}, ConfigError, "'a/b/c' cannot be a repository's name"),
+    ],
+)
+def test_what_cannot_be_published_is_one_message(
+    labels_path: Path,
+    spoil: Callable[[Path], None] | None,
+    options: dict[str, Any],
+    error: type[PrmError],
+    message: str,
+) -> None:
+    if spoil is not None:
+        spoil(labels_path)
+    with pytest.raises(error, match=message):
+        push_labels(
+            DatasetPushConfig(**{"labels_path": str(labels_path), "repo_id": "user/x", "dry_run": True} | options)
+        )
+
+
+def test_without_a_token_nothing_is_asked(hub: Any, hub_python: Run, labels_path: Path) -> None:
+    push = ["-m", "prm.cli", "data", "push", "--labels_path", str(labels_path), "--repo_id", "user/labels"]
+    done = hub_python(*push, token=None)
+    assert done.returncode == 2 and "no Hugging Face token" in done.stderr and not hub.requests
