@@ -58,8 +58,8 @@ class OmegaLabeler:
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
         """The given rollouts in their order, at no cost, and behind the last of each problem the new ones of its tree,
-        each at its own cost.
-        A new one's source is the generator's name with `/omega`, and it is numbered behind the given ones.
+        each at its own cost. A new one's source is the generator's name with `/omega`, and it is numbered behind the
+        given ones.
 
         Raises:
             ConfigError: no splitter finds the steps of the rollouts.
