@@ -71,7 +71,8 @@ def estimate_run(config: LabelConfig) -> str:
     output = _output(config, rollouts)
     if output.finished_report():
         return f"already finished, nothing is left: {output.data_path}"
-    return dry_table(estimate_label(config, rollouts), output, measured_speed(output, config.rollouts_path))
+    own = [rollouts[position] for position in _positions(config, rollouts)]
+    return dry_table(estimate_label(config, own), output, measured_speed(output, config.rollouts_path))
 
 
 def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:
@@ -84,8 +85,14 @@ def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:
         settings["splitter"] = completion_splitter(config, rollouts)
     if config.truth_path:
         settings |= {"truth_path": Path(config.truth_path).name, "truth_hash": file_hash(config.truth_path)}
-    grown, plan = partial(_grown, config, rollouts), label_plan(config, rollouts)
+    grown = partial(_grown, config, rollouts)
+    plan = label_plan(config, [rollouts[position] for position in _positions(config, rollouts)])
     return StageOutput(Path(config.output_dir), "label", settings, config.overwrite, grown, plan)
+
+
+def _positions(config: LabelConfig, rollouts: Sequence[Rollout]) -> list[int]:
+    """Where the rollouts of this shard stand among all."""
+    return shard_positions(rollouts, parse_shard(config.shard), lambda rollout: rollout.problem.unique_id)
 
 
 def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str, Any]) -> set[str]:
@@ -96,8 +103,7 @@ def _grown(config: LabelConfig, rollouts: Sequence[Rollout], report: Mapping[str
 def _label(
     config: LabelConfig, rollouts: Sequence[Rollout], truth_of: TruthOf, ledger: Ledger, grader: Grader
 ) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
-    shard = parse_shard(config.shard)
-    positions = shard_positions(rollouts, shard, lambda rollout: rollout.problem.unique_id)
+    shard, positions = parse_shard(config.shard), _positions(config, rollouts)
     own = [rollouts[position] for position in positions]
     with progress_bar("label", None, "completion") as advance:
         bench = Workbench(config, ledger, grader, advance, rollouts)

@@ -100,7 +100,11 @@ def _cost(report: Mapping[str, Any]) -> Section:
         f"{report['shared_prefixes']:,} prefixes were shared with another rollout and completed once; "
         f"{report['decided_by_rollout']:,} labels are the outcome of the rollout itself and cost nothing."
     )
-    tables = [parts.cost_table(report), parts.endings_table(report), rules]
+    tables = [parts.cost_table(report), rules]
+    if report["completions"]:
+        tables.insert(1, parts.endings_table(report))
+    if report.get("judge"):
+        tables.append(parts.judge_table(report))
     return Section("What it cost", text, [figure] if figure else [], tables)
 
 

@@ -28,12 +28,15 @@ from prm.hub_upload import (
     upload,
     with_namespace,
 )
+from prm.jsonl import read_jsonl
+from prm.labels import LabelledRollout
 from prm.training_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 from .formats import find_format
 from .formats.base import NotHeldError, Where
 from .formats.exchange import read_records, write_row
 from .label_page import PAGE_FILE, label_page
+from .label_report import label_report
 from .row_files import read_rows, write_rows
 from .stage import read_json_object
 
@@ -118,10 +121,13 @@ def _report(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Give the labels.jsonl of `prm label`")
     report = read_json_object(path.with_name(REPORT_FILE))
-    if "cost_per_label" not in report:
+    if "step_labels" not in report:
         raise DataError("no report of `prm label` beside it", path=path, remedy="Run the same `prm label` again")
     if report.get("data_hash") != file_hash(path):
         raise DataError("changed since its report was written", path=path, remedy="Run the same `prm label` again")
+    if "by_position" not in report:  # merged shards, which have sums alone
+        rows = [LabelledRollout.from_dict(row, path=path, line=line) for line, row in read_jsonl(path)]
+        report = label_report(rows, {}, str(report.get("grader", ""))) | report
     cleaned: dict[str, Any] = without_local_paths(report)
     return cleaned
 

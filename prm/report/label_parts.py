@@ -139,6 +139,16 @@ def endings_table(report: Report) -> Table:
     return Table(columns, rows, "Counted apart, never as wrong answers.", "undecided.csv")
 
 
+def judge_table(report: Report) -> Table:
+    """What became of a judge's votes."""
+    votes = report["judge"]["votes"]
+    total = max(1, sum(votes.values()))
+    rows = [[status, count, count / total] for status, count in votes.items()]
+    columns = [Column("the judge's votes"), Column("votes", "integer"), Column("share", "percent")]
+    caption = "Votes that are not decided leave their steps unknown; they are never taken for a verdict."
+    return Table(columns, rows, caption, "votes.csv")
+
+
 def truth_table(report: Report) -> Table | None:
     """Hard labels against the truth; `None` where it is not known."""
     found = report.get("truth", {})

@@ -52,7 +52,9 @@ def test_every_part_of_the_report_is_on_the_page(report: dict[str, Any]) -> None
 def test_what_is_not_known_is_not_on_the_page() -> None:
     problem = Problem("What is 1+1?", "2", "p")
     rollout = Rollout(problem, ("1+1=2", "2"), ("", "\n", ""), 0, StopReason.EOS, "t")
-    page = label_page(label_report([LabelledRollout(rollout, (StepLabel("judge"),) * 2)], {}, "exact/1"))
+    report = label_report([LabelledRollout(rollout, (StepLabel("judge"),) * 2)], {}, "exact/1")
+    page = label_page(report | {"judge": {"votes": {"decided": 0, "unparsable": 2}}})
+    assert "<td>unparsable</td>" in page and "100.0%" in page
     assert "Against the truth" not in page and "Where two labelers" not in page and "<svg" not in page
 
 

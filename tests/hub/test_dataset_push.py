@@ -113,6 +113,16 @@ def test_a_dry_run_needs_no_hub(labels_path: Path) -> None:
     assert result.url == "" and len(result.files) == 4 and "step labels" in result.card
 
 
+def test_merged_shards_whose_report_has_sums_alone_are_described_from_their_labels(labels_path: Path) -> None:
+    path = labels_path.parent / "label_report.json"
+    report = json.loads(path.read_text())
+    sums = ("rollouts", "step_labels", "completions", "cost", "unknown_labels", "distinct_prefixes", "data_hash")
+    write_json(path, {name: report[name] for name in (*sums, "settings", "shared_prefixes", "decided_by_rollout")})
+    card = push_labels(DatasetPushConfig(labels_path=str(labels_path), repo_id="user/x", dry_run=True)).card
+    assert f"| completions | {report['completions']} |" in card
+    assert f"{report['truth']['step_accuracy']['mean']:.4g}" in card
+
+
 def test_rows_without_any_known_label_are_left_out(labels_path: Path) -> None:
     from prm.data_gen.push import stepwise_rows
 

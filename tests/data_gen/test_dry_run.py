@@ -1,0 +1,142 @@
+"""`--dry_run`: its estimate against what a real run asks, and that nothing is asked or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.dry_run import estimate_label, estimate_rollout, estimate_table, label_plan
+from prm.data_gen.first_error import FirstErrorLabeler, FirstErrorRule
+from prm.data_gen.label import main as label_main
+from prm.data_gen.label_config import LabelConfig
+from prm.data_gen.labelers import first_error_rule, sampling_rule
+from prm.data_gen.ledger_tally import LedgerTally
+from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.prefixes import CompletionPool, sampled_prefixes
+from prm.data_gen.rollout import main as rollout_main
+
+from prm.errors import ConfigError
+from prm.generation.base import SamplingParams
+from prm.generation.hf import HFGenerator
+from prm.grading import ExactGrader
+from prm.jsonl import write_json, write_jsonl
+from prm.rollouts import Cost, Rollout
+from prm.worlds.solver import ChainSolver
+
+Sample = Callable[..., list[Rollout]]
+SOLVER = ChainSolver(slip=0.1)
+
+
+def config(**options: Any) -> LabelConfig:
+    return LabelConfig(rollouts_path="rollouts.jsonl", output_dir="out", model_name_or_path="m", **options)
+
+
+def real(options: LabelConfig, rollouts: list[Rollout]) -> tuple[int, int, int]:
+    """Completions, generated and prefilled tokens that labelling takes."""
+    pool = CompletionPool(SOLVER, ExactGrader(), SamplingParams())
+    if options.labeler == "first_error":
+        FirstErrorLabeler(pool, first_error_rule(options)).label(rollouts)
+    else:
+        MonteCarloLabeler(pool, sampling_rule(options)).label(rollouts)
+    cost = sum((result.cost for result in pool.results.values()), Cost())
+    completions = sum(result.n_asked for result in pool.results.values())
+    return completions, cost.generated_tokens, cost.prefilled_tokens
+
+
+@pytest.mark.parametrize(
+    ("options", "factor"),
+    [
+        ({"n": 8}, 1.03),
+        ({"rule": "first_success"}, 1.35),
+        ({"rule": "interval"}, 1.35),
+        ({"labeler": "first_error"}, 1.6),
+    ],
+)
+def test_the_estimate_is_near_what_the_run_takes(
+    options: dict[str, Any], factor: float, sampled_rollouts: Sample
+) -> None:
+    rollouts, asked = sampled_rollouts(SOLVER, problems=40), config(**options)
+    estimate, (completions, generated, prefilled) = estimate_label(asked, rollouts), real(asked, rollouts)
+    assert estimate.generated is not None and estimate.prefilled is not None and estimate.at_most is not None
+    assert 1 / factor < estimate.generated / generated < factor
+    assert 1 / factor < estimate.completions / completions < factor
+    assert 1 / factor < estimate.prefilled / prefilled < factor
+    assert completions <= estimate.at_most
+    if options == {"n": 8}:
+        assert completions == estimate.completions == estimate.at_most
+
+
+def test_many_rollouts_are_scaled_up_from_whole_problems(
+    sampled_rollouts: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=60)
+    whole = estimate_label(config(), rollouts)
+    monkeypatch.setattr("prm.data_gen.dry_run._MOST_ROLLOUTS", 60)
+    part = estimate_label(config(), rollouts)
+    assert part.completions == pytest.approx(whole.completions)
+    assert part.generated == pytest.approx(whole.generated, rel=0.1) and part.generated != whole.generated
+
+
+def test_rollouts_without_token_counts_leave_the_tokens_unknown(sampled_rollouts: Sample) -> None:
+    recorded = [replace(rollout, cost=Cost()) for rollout in sampled_rollouts(SOLVER, problems=5)]
+    estimate = estimate_label(config(), recorded)
+    assert estimate.completions == 8 * len(sampled_prefixes(recorded))
+    assert estimate.generated is None and "no token counts" in estimate.notes[0]
+
+
+def test_what_completes_nothing_costs_nothing(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=3)
+    assert estimate_label(config(labeler="implicit"), rollouts).completions == 0
+    plan = label_plan(config(labeler="first_error"), rollouts)
+    wrong = [rollout for rollout in rollouts if not rollout.correct]
+    assert plan.requests == FirstErrorRule().max_n * len(sampled_prefixes(wrong)) and not plan.exact
+
+
+def test_a_judge_is_counted_in_votes_on_distinct_solutions(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=5)
+    distinct = len({(rollout.problem.problem, rollout.steps) for rollout in rollouts})
+    assert distinct < len(rollouts)
+    estimate = estimate_label(config(labeler="judge", judge_model="j", n_votes=3, judge_temperature=1.0), rollouts)
+    assert (estimate.votes, estimate.at_most, estimate.completions) == (3 * distinct, 3 * distinct, 0)
+    assert "judge's votes" in estimate_table(estimate, LedgerTally(), None)
+
+
+def test_the_table_subtracts_what_the_ledger_has() -> None:
+    done = LedgerTally(completions=30, generated=300, prefilled=10)
+    lines = estimate_table(estimate_rollout(100, 50, done), done, 70.0).splitlines()
+    assert [line.split() for line in lines[2:5]] == [
+        ["completions", "100", "30", "70"],
+        ["generated", "tokens", "1,000", "300", "700"],
+        ["prefilled", "tokens", "33", "10", "23"],
+    ]
+    assert "about 10\xa0s at 70 generated tokens per second" in lines[5]
+    unknown = estimate_table(estimate_rollout(100, 50, LedgerTally()), LedgerTally(), None)
+    assert "at most 5,000 generated" in unknown and "no speed was measured" in unknown
+
+
+def test_the_commands_ask_nobody_and_write_nothing(
+    generator_dir: Path,
+    tmp_path: Path,
+    sampled_rollouts: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=3)
+    path = tmp_path / "rollouts.jsonl"
+    write_jsonl(path, (rollout.to_dict() for rollout in rollouts))
+    write_json(tmp_path / "rollout_run.json", {"generation_seconds": 2.0})
+    write_json(tmp_path / "rollout_report.json", {"cost": {"generated_tokens": 2000}})
+    monkeypatch.setattr(HFGenerator, "from_pretrained", lambda *a, **k: pytest.fail("the model was loaded"))
+    before = sorted(tmp_path.iterdir())
+    shared = ["--model_name_or_path", str(generator_dir), "--output_dir", str(tmp_path / "out"), "--dry_run", "true"]
+    label_main(["--rollouts_path", str(path), *shared])
+    said = capsys.readouterr().out
+    assert f"{8 * len(sampled_prefixes(rollouts)):,}" in said and "at 1,000 generated tokens per second" in said
+    rollout_main(["--dataset_name", "arithmetic", "--num_problems", "7", "--n", "2", *shared])
+    assert "completions              14              0    14" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(ConfigError, match="unknown rule"):
+        label_main(["--rollouts_path", str(path), "--rule", "often", *shared])
