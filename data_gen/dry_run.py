@@ -52,7 +52,7 @@ class Estimate:
     """What a run asks in all.
 
     Attributes:
-        completions: of prefixes.
+        completions: of prefixes, `None` where a labeler cannot be played through.
         generated, prefilled: their tokens, `None` where the rollouts carry no token counts. Prefilled counts every
             prefix once for each time that it is asked for: sharing between prefixes makes it less.
         votes: a judge's answers, whose length nobody knows beforehand.
@@ -60,7 +60,7 @@ class Estimate:
         notes: what the figures do not say.
     """
 
-    completions: float
+    completions: float | None
     generated: float | None
     prefilled: float | None
     votes: int = 0
@@ -86,15 +86,16 @@ def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
     results = bench.pool.results.values()
     scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
     cost = sum((result.cost for result in results), Cost())
-    known = bench.pool.lengths_known
-    judged = JUDGE in labelers_used(config)
+    at_most = label_plan(config, rollouts).requests
+    lengths_known = bench.pool.lengths_known
+    known = lengths_known and at_most is not None
     return Estimate(
-        scale * sum(result.n_asked for result in results),
+        scale * sum(result.n_asked for result in results) if at_most is not None else None,
         scale * cost.generated_tokens if known else None,
         scale * cost.prefilled_tokens if known else None,
-        votes=_votes(config, rollouts) if judged else 0,
-        at_most=label_plan(config, rollouts).requests,
-        notes=tuple(_notes(config, rollouts, known)),
+        votes=_votes(config, rollouts) if JUDGE in labelers_used(config) else 0,
+        at_most=at_most,
+        notes=tuple(_notes(config, rollouts, lengths_known)),
     )
 
 
@@ -103,7 +104,7 @@ def _notes(config: LabelConfig, rollouts: Sequence[Rollout], lengths_known: bool
         yield "tokens: unknown, for the rollouts carry no token counts"
     for name in labelers_used(config):
         if _bound(config, name, rollouts) is None:
-            yield f"{name}: cannot be estimated, and is not in these figures"
+            yield f"{name}: what it asks depends on its own completions, and cannot be estimated"
 
 
 def estimate_rollout(requests: int, max_new_tokens: int, done: LedgerTally) -> Estimate:
@@ -127,7 +128,7 @@ def estimate_table(estimate: Estimate, done: LedgerTally, tokens_per_second: flo
     if estimate.votes:
         rows.append(_line("judge's votes", estimate.votes, done.votes))
     lines = [render_table(headers, rows), _time(rows[1][3], tokens_per_second)]
-    if estimate.at_most not in (None, round(estimate.completions) + estimate.votes):
+    if estimate.at_most not in (None, round(estimate.completions or 0) + estimate.votes):
         lines.append(f"at most {estimate.at_most:,} requests, whatever comes out")
     return "\n".join([*lines, *estimate.notes])
 

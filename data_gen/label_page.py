@@ -95,8 +95,10 @@ def _cost(report: Mapping[str, Any]) -> Section:
         "rules.csv",
     )
     figure = parts.completion_bars(report)
+    counts = list(report.get("completions_per_prefix", {}))
+    each = f", {counts[0]} of each" if len(counts) == 1 else ""
     text = (
-        f"{report['completions']:,} completions of {report['distinct_prefixes']:,} distinct prefixes. "
+        f"{report['completions']:,} completions of {report['distinct_prefixes']:,} distinct prefixes{each}. "
         f"{report['shared_prefixes']:,} prefixes were shared with another rollout and completed once; "
         f"{report['decided_by_rollout']:,} labels are the outcome of the rollout itself and cost nothing."
     )
@@ -121,7 +123,7 @@ def _truth(report: Mapping[str, Any]) -> Section:
 
 def _agreement(report: Mapping[str, Any]) -> Section:
     consensus = report.get("consensus", {})
-    left_out = "; ".join(f"{count:,} {reason}" for reason, count in consensus.get("rejected", {}).items())
+    left_out = ", ".join(f"{count:,} ({reason})" for reason, count in consensus.get("rejected", {}).items())
     kept = consensus.get("kept", report["rollouts"])
     text = f"Kept are the {kept:,} rollouts where both agree on the first wrong step."
     text += f" Left out: {left_out}." if left_out else " None was left out."

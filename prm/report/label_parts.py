@@ -88,9 +88,9 @@ def position_table(report: Report) -> Table:
 
 
 def completion_bars(report: Report) -> Figure | None:
-    """How many prefixes got how many completions; `None` where none was asked for."""
+    """How many prefixes got how many completions; `None` where all got the same number."""
     counts = {int(count): prefixes for count, prefixes in report["completions_per_prefix"].items()}
-    if not counts:
+    if len(counts) < 2:
         return None
     plot = count_bars(counts, title="Completions per prefix", x_label="Completions", unit="prefixes")
     return Figure(plot, narrow=True)

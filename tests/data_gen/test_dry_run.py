@@ -104,6 +104,12 @@ def test_a_judge_is_counted_in_votes_on_distinct_solutions(sampled_rollouts: Sam
     assert "judge's votes" in estimate_table(estimate, LedgerTally(), None)
 
 
+def test_a_tree_is_not_estimated(sampled_rollouts: Sample) -> None:
+    estimate = estimate_label(config(labeler="omega"), sampled_rollouts(SOLVER, problems=2))
+    assert (estimate.completions, estimate.generated, estimate.at_most) == (None, None, None)
+    assert "omega: what it asks depends on its own completions" in estimate_table(estimate, LedgerTally(), 10.0)
+
+
 def test_the_table_subtracts_what_the_ledger_has() -> None:
     done = LedgerTally(completions=30, generated=300, prefilled=10)
     lines = estimate_table(estimate_rollout(100, 50, done), done, 70.0).splitlines()
