@@ -1,0 +1,71 @@
+"""What `prm label` leaves beside its labels: the page, a truth that is given later, and its progress."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.status import stage_status
+
+from prm.generation.hf import HFGenerator
+from prm.jsonl import write_jsonl
+from prm.problems import Problem
+from prm.rollouts import Outcome, Rollout, StopReason
+
+PROBLEM = Problem("7a+5b-3", "9", "p1")  # of no world whose truth is known
+STEPS = ("a7+5=12", "b12-3=8", "A: 8")
+ROLLOUT = Rollout(PROBLEM, STEPS, ("", "\n", "\n", ""), 0, StopReason.EOS, "t", "8", Outcome.WRONG)
+
+
+@pytest.fixture
+def options(generator_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    write_jsonl(tmp_path / "rollouts.jsonl", [ROLLOUT.to_dict()])
+    judged = {"id": "1", "problem": PROBLEM.problem, "steps": STEPS, "label": 2, "final_answer_correct": False}
+    (tmp_path / "judged.json").write_text(json.dumps([judged]))
+    return {
+        "rollouts_path": str(tmp_path / "rollouts.jsonl"),
+        "n": 3,
+        "max_new_tokens": 12,
+        "model_name_or_path": str(generator_dir),
+        "output_dir": str(tmp_path / "out"),
+        "device": "cpu",
+    }
+
+
+def test_a_truth_may_be_given_later_and_nothing_is_asked_again(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = run_label(LabelConfig(**options))
+    assert "truth" not in first.report and "Against the truth" not in (out / "label_report.html").read_text()
+    labels = first.path.read_bytes()
+
+    def asked(*_: Any, **__: Any) -> None:
+        pytest.fail("the generator was asked")
+
+    monkeypatch.setattr(HFGenerator, "generate", asked)
+    judged = options | {"truth_path": str(tmp_path / "judged.json")}
+    second = run_label(LabelConfig(**judged))
+    assert not second.repeated and second.path.read_bytes() == labels
+    accuracy = second.report["truth"]["step_accuracy"]  # the last label is known without a completion
+    assert second.report["truth_rollouts"] == 1 and accuracy["mean"] == 1 and accuracy["n"] >= 1
+    assert "Against the truth" in (out / "label_report.html").read_text()
+
+    page = out / "label_report.html"
+    written = page.stat().st_mtime_ns
+    assert run_label(LabelConfig(**judged)).repeated and page.stat().st_mtime_ns == written
+    page.unlink()
+    run_label(LabelConfig(**judged))
+    assert page.is_file()
+
+
+def test_a_run_leaves_its_plan_and_is_seen_as_finished(options: dict[str, Any], tmp_path: Path) -> None:
+    run_label(LabelConfig(**options))
+    progress = json.loads((tmp_path / "out" / "label_progress.json").read_text())
+    expected = {"requests": 6, "exact": True, "rollouts": 1, "other_requests": 0}
+    assert {name: progress[name] for name in expected} == expected
+    run = stage_status(tmp_path / "out", "label")
+    assert (run.state, run.facts["completions"], run.facts["verdicts"]) == ("finished", 6, 6)
