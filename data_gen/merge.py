@@ -29,8 +29,9 @@ SUMMED = (
     *("problems", "rollouts", "without_steps", "out_of_context", "step_labels", "distinct_prefixes"),
     "shared_prefixes",
     *("decided_by_rollout", "completions", "unknown_labels", "outcomes", "stop_reasons", "cost"),
+    *("completions_per_prefix", "rules", "sources"),
 )
-SHARED = ("generator", "grader", "problem_set", "versions")  # kept where all shards agree
+SHARED = ("generator", "grader", "labeler", "problem_set", "versions")  # kept where all shards agree
 _REMEDY = "Run that shard again to its end, then merge"
 
 
@@ -227,7 +228,8 @@ def _merged_report(shards: Sequence[ShardFile]) -> dict[str, Any]:
 
 def _sum(values: Sequence[Any]) -> Any:
     if isinstance(values[0], dict):
-        return {name: sum(value.get(name, 0) for value in values) for name in values[0]}
+        names = dict.fromkeys(name for value in values for name in value)
+        return {name: sum(value.get(name, 0) for value in values) for name in names}
     return sum(values)
 
 
