@@ -54,7 +54,7 @@ class LabelConfig(SamplingOptions, JudgeOptions):
     )
     n: int = field(
         default=0,
-        metadata={"help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 32"},
+        metadata={"help": "Completions of each prefix (at most, where a rule may stop); 0: 8, interval 64"},
     )
     rule: str = field(
         default="fixed",
@@ -63,9 +63,9 @@ class LabelConfig(SamplingOptions, JudgeOptions):
             "(until the soft value is known well enough)"
         },
     )
-    max_error: float = field(default=0.2, metadata={"help": "interval: half its width at which to stop"})
+    max_error: float = field(default=0.15, metadata={"help": "interval: half its width at which to stop"})
     max_zero: float = field(
-        default=0.1, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
+        default=0.2, metadata={"help": "interval: its upper end at which to believe that no completion succeeds"}
     )
     confidence: float = field(
         default=0.0,

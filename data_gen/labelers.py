@@ -99,7 +99,7 @@ def sampling_rule(config: LabelConfig) -> SamplingRule:
     """
     if config.rule == INTERVAL_RULE:
         confidence = config.confidence or 0.9
-        return Interval(config.max_error, config.max_zero, max_n=config.n or 32, confidence=confidence)
+        return Interval(config.max_error, config.max_zero, max_n=config.n or 64, confidence=confidence)
     kinds: dict[str, Any] = {FIXED_RULE: Fixed, FIRST_SUCCESS_RULE: FirstSuccess}
     if config.rule not in kinds:
         raise ConfigError(f"unknown rule {config.rule!r}; choose from {', '.join([*kinds, INTERVAL_RULE])}")

@@ -85,10 +85,10 @@ class Interval:
         confidence: of the interval.
     """
 
-    max_error: float = 0.2
-    max_zero: float = 0.1
+    max_error: float = 0.15
+    max_zero: float = 0.2
     min_n: int = 4
-    max_n: int = 32
+    max_n: int = 64
     confidence: float = 0.9
 
     def __post_init__(self) -> None:

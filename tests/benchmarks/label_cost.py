@@ -124,14 +124,13 @@ def hard_label_figures(world: World, rollouts: Sequence[Rollout]) -> dict[str, A
     }
 
 
-RULES: tuple[tuple[str, SamplingRule], ...] = (
-    *((f"fixed n={n}", Fixed(n)) for n in (2, 4, 8, 16, 32)),
-    *((f"interval {error:g}", Interval(max_error=error, max_zero=1.0, max_n=64)) for error in (0.35, 0.25, 0.2, 0.15)),
-    *(
-        (f"interval {error:g}, zero {zero:g}", Interval(error, zero, max_n=64))
-        for error, zero in ((0.25, 0.2), (0.2, 0.1))
-    ),
-)
+DEFAULT_RULES = {"fixed n=8": Fixed(), "interval .15, zero .2": Interval()}
+RULES: dict[str, SamplingRule] = {
+    **{f"fixed n={n}": Fixed(n) for n in (2, 4, 8, 16, 32)},
+    **{f"interval {error:g}": Interval(error, 1.0) for error in (0.25, 0.2, 0.15, 0.1)},
+    **{f"interval {error:g}, zero {zero:g}": Interval(error, zero) for error, zero in ((0.2, 0.1), (0.1, 0.1))},
+    **DEFAULT_RULES,
+}
 
 
 def soft_value_figures(world: World, rollouts: Sequence[Rollout], reference_n: int) -> list[dict[str, Any]]:
@@ -145,7 +144,7 @@ def soft_value_figures(world: World, rollouts: Sequence[Rollout], reference_n: i
     # What the reference's own sampling adds to every rule's error.
     noise = sum(p * (1 - p) / reference[prefix].n_total for prefix, p in truth.items()) / len(truth)
     figures = []
-    for name, rule in RULES:
+    for name, rule in RULES.items():
         rows = MonteCarloLabeler(pool := world.pool(), rule).label(rollouts)
         values: dict[Any, float] = {}
         for row in rows:
@@ -260,7 +259,7 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = print) -> 
         _say_world(world.name, figures, say)
     soft = soft_value_figures(worlds[0], worlds[0].rollouts(options.soft_problems, 2), REFERENCE_N)
     results["soft_values"] = soft
-    results["interval_on_frontier"] = {f["rule"]: on_frontier(soft, f["rule"]) for f in soft}
+    results["defaults_on_frontier"] = {name: on_frontier(soft, name) for name in DEFAULT_RULES}
     _say_soft(soft, say)
     draw_frontier(soft, options.output_dir / "frontier.svg")
     if not options.skip_prefix_reuse:
