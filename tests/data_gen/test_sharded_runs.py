@@ -1,0 +1,81 @@
+"""Stages run in shards and merged give what the undivided run gives, for every labeler by continuation: all bytes, but
+for a prompt read once for several requests, which another of them pays where they are asked in other company."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prm.data_gen.label import run_label
+from prm.data_gen.label_config import LabelConfig
+from prm.data_gen.merge import MergeConfig, run_merge
+from prm.data_gen.rollout import RolloutConfig, run_rollout
+
+from prm.generation.base import Generator
+from prm.jsonl import read_jsonl
+from prm.worlds.solver import ChainSolver
+
+SHARED = {"model_name_or_path": "solver", "max_new_tokens": 200}
+ROLLOUT = {"dataset_name": "arithmetic", "num_problems": 11, "n": 4, "splitter": "line", **SHARED}
+
+
+@pytest.fixture(autouse=True)
+def solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage samples from a solver with a chance of a slip."""
+
+    def load(self: Any) -> Generator:
+        return ChainSolver(0.15)
+
+    for config in (RolloutConfig, LabelConfig):
+        monkeypatch.setattr(config, "load_generator", load)
+        monkeypatch.setattr(config, "model_settings", lambda self: {"model_name_or_path": "solver"})
+
+
+def merged(run: Callable[[str, Path], Path], folder: Path, count: int = 3) -> Path:
+    """Run all shards, each in a directory of its own, and merge them."""
+    paths = [run(f"{index}/{count}", folder / f"shard-{index}") for index in range(1, count + 1)]
+    output = folder / "merged" / paths[0].name
+    run_merge(MergeConfig(input_paths=[str(path) for path in reversed(paths)], output_path=str(output)))
+    return output
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Lines in order, the tokens of prompts counted together, whether read or found in a cache."""
+    rows = [row for _, row in read_jsonl(path)]
+    for row in rows:
+        cost = row.get("label_cost", {})
+        cost["prompt_tokens"] = cost.pop("prefilled_tokens", 0) + cost.pop("cached_tokens", 0)
+    return rows
+
+
+def rollouts(shard: str, directory: Path) -> Path:
+    return run_rollout(RolloutConfig(**ROLLOUT, shard=shard, output_dir=str(directory))).path
+
+
+def test_merged_rollouts_are_those_of_the_undivided_run(tmp_path: Path) -> None:
+    whole = rollouts("", tmp_path / "whole")
+    assert merged(rollouts, tmp_path).read_bytes() == whole.read_bytes()
+    assert len(whole.read_text().splitlines()) == 44
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labeler": "monte_carlo", "rule": "interval"},
+        {"labeler": "first_error"},  # its pass rates are those of all problems, whatever the shard
+        {"labeler": "omega", "searches": 5},  # new rows stand behind those of their problem
+        {"labeler": "consensus", "consensus_of": ["monte_carlo", "first_error"]},  # some rollouts make no row
+    ],
+    ids=lambda options: str(options["labeler"]),
+)
+def test_merged_labels_are_those_of_the_undivided_run(options: dict[str, Any], tmp_path: Path) -> None:
+    path = str(rollouts("", tmp_path / "rollouts"))
+
+    def label(shard: str, directory: Path) -> Path:
+        config = LabelConfig(rollouts_path=path, **SHARED, **options, shard=shard, output_dir=str(directory))
+        return run_label(config).path
+
+    whole = label("", tmp_path / "whole")
+    assert rows(merged(label, tmp_path)) == rows(whole)
