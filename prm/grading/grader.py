@@ -7,6 +7,7 @@ Finding the answer in a solution is `prm.grading.answers`' business, grouping an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from types import TracebackType
 from typing import Protocol, Self
@@ -85,7 +86,7 @@ class MathGrader:
         self.fast_path = fast_path
         self.pool = WorkerPool(timeout_s, workers, memory_mb)
 
-    @property
+    @cached_property  # the packages' metadata are parsed anew at each question, and every verdict's key asks
     def version(self) -> str:
         """Our rules' version and those of the libraries that decide the rest."""
         libraries = "+".join(f"{name}-{version(name)}" for name in ("math-verify", "latex2sympy2-extended", "sympy"))
