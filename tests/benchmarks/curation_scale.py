@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.curation_scale [--rows 445000]
 
-Makes synthetic rows in Math-Shepherd's layout (some 30 solutions of each problem, one in 50 a copy), then converts them
-to labels and curates those with every rule on, each in a process of its own whose peak memory is read from the system.
-A hundredth of the rows shows what the libraries alone take. The last line is one JSON object with all figures.
+Makes synthetic rows in Math-Shepherd's layout (some 30 solutions of each problem, one in 50 a copy), then converts
+them to labels and curates those with every rule on, each in a process of its own whose peak memory is read from the
+system. A hundredth of the rows shows what the libraries alone take. The last line is one JSON object with all figures.
 """
 
 from __future__ import annotations
