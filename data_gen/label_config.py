@@ -28,14 +28,8 @@ from .stage import config_settings
 JUDGE_NAMES = {option.name for option in dataclasses.fields(JudgeOptions)}
 # Of no account where nothing is sampled.
 SAMPLING_NAMES = {
-    "temperature",
-    "top_p",
-    "max_new_tokens",
-    "stop",
-    "prompt_template",
-    "chat",
-    "system_prompt",
-    "dtype",
+    *("model_name_or_path", "backend", "temperature", "top_p", "max_new_tokens", "stop"),
+    *("prompt_template", "chat", "system_prompt", "dtype"),
 }
 
 
