@@ -45,7 +45,7 @@ def test_a_judge_needs_no_generator(scripted_server: Server, options: dict[str, 
     asked = len(server.log.judged)
     assert run_label(config).repeated
     assert len(server.log.judged) == asked
-    with pytest.raises(ConfigError, match="n_votes"):
+    with pytest.raises(ConfigError, match="holds a finished run with judge_temperature"):
         run_label(LabelConfig(**options, labeler="judge", judge_urls=[server.url], n_votes=3, judge_temperature=0.7))
 
 
