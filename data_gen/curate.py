@@ -4,7 +4,7 @@
         --decontaminate gsm8k_test.jsonl math500.jsonl --max_per_problem 8 --balance rollouts --eval_fraction 0.05
 
 writes `curated.jsonl`, with an `eval_fraction` also `curated.eval.jsonl`, `curated.rejected.jsonl` (what was left out,
-with the reason and its line) and `curate_summary.json`. The rules are `data_gen.screening`'s, `decontamination`'s and
+with the reason and its line) and `<output>.curate.json`. The rules are `data_gen.screening`'s, `decontamination`'s and
 `label_policies`'; this file reads twice, once to count and once to write, and keeps no text.
 """
 
@@ -41,7 +41,7 @@ from .screening import (
     mark_problem_limit,
 )
 
-SUMMARY = "curate_summary.json"
+_SUMMARY = ".curate.json"
 _NO_SETTINGS = frozenset({"input_path", "output_path", "overwrite"})
 _CHOICES = {"dedup": Dedup, "balance": Balance, "neutral": Neutral, "after_first_error": AfterFirstError}
 
@@ -115,7 +115,7 @@ class CurateConfig:
 
 
 def run_curate(config: CurateConfig) -> dict[str, Any]:
-    """Curate files; returns the summary, which is `curate_summary.json` beside the output.
+    """Curate files; returns the summary, which is `<output>.curate.json` beside the output.
 
     Raises:
         PrmError: bad input, see the messages.
@@ -137,7 +137,8 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
             with progress_bar("write evaluation", None, "row") as advance:
                 rows = curation.rows(evaluation, advance, reject, say_why=False)
                 written[output.paths[1].name] = write_rows(output.paths[1], rows)
-    inputs = [dataset_label(path) for path in config.input_path]
+    labels = [dataset_label(path) for path in config.input_path]
+    inputs = labels if len(set(labels)) == len(labels) else list(config.input_path)
     return output.write_summary(
         curate_summary(curation.census, inputs, evaluation, written, curation.unreadable, curation.not_held)
     )
@@ -154,7 +155,7 @@ def _output(config: CurateConfig) -> DataOutput:
         "decontaminate_columns": [split_spec(spec)[1] for spec in config.decontaminate],
         "decontaminate_hashes": [input_hash(name) for name in tests],
     }
-    return DataOutput((path, *evaluation), path.with_name(SUMMARY), settings, config.overwrite)
+    return DataOutput((path, *evaluation), beside(path, _SUMMARY), settings, config.overwrite)
 
 
 class Curation:

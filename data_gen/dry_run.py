@@ -157,9 +157,12 @@ def _line(name: str, estimated: float | None, done: int) -> list[Value]:
 
 
 def _time(tokens: Value, tokens_per_second: float | None) -> str:
-    if not tokens_per_second or not isinstance(tokens, float):
+    if not isinstance(tokens, float):
+        return "time: unknown, for the tokens are"
+    if not tokens_per_second:
         return "time: unknown, for no speed was measured (rollout_run.json beside the rollouts holds one)"
-    return f"time: about {seconds(tokens / tokens_per_second)} at {tokens_per_second:,.0f} generated tokens per second"
+    least = seconds(tokens / tokens_per_second)
+    return f"time: at least {least}, at {tokens_per_second:,.0f} generated tokens per second"
 
 
 def _bound(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> int | None:

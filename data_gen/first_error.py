@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm.errors import ConfigError
-from prm.labels import POSTERIOR_RULE, LabelledRollout, StepLabel
+from prm.labels import ASSUMED_RULE, POSTERIOR_RULE, LabelledRollout, StepLabel
 from prm.rollouts import Outcome, Rollout
 
 from .grading import FINISHED
@@ -89,7 +89,7 @@ class FirstErrorLabeler:
         if not rollout.steps or rollout.stop_reason not in FINISHED:
             return tuple(StepLabel(SOURCE) for _ in rollout.steps)
         if outcome is Outcome.CORRECT and not self.rule.verify_correct:
-            return tuple(StepLabel(SOURCE, value=1.0, rule=POSTERIOR_RULE) for _ in rollout.steps)
+            return tuple(StepLabel(SOURCE, value=1.0, rule=ASSUMED_RULE) for _ in rollout.steps)
         if outcome not in (Outcome.CORRECT, Outcome.WRONG):
             return tuple(StepLabel(SOURCE) for _ in rollout.steps)
         prefixes, belief = list(open_prefixes(rollout)), Belief.of(len(rollout.steps), rate)

@@ -272,6 +272,8 @@ def build_judge(
     Raises:
         ConfigError, MissingFileError: options that cannot work.
     """
+    if not (config.judge_urls or config.endpoint_urls):
+        raise ConfigError("missing judge_urls: give the base URL of one of the judge's servers, and judge_model")
     return JudgeLabeler(
         HttpClient(config.server_settings(config.judge_urls, config.judge_api_key_env)),
         model=config.judge_model,

@@ -131,12 +131,12 @@ def _label(
     if not isinstance(labeler, ConsensusLabeler):
         return (row.to_dict() for row in labelled), report
     _keep_rejected(config, labeler)
-    names = (Path(config.consensus_of[0]).name, Path(config.consensus_of[1]).name)
+    first_name, second_name = config.verdict_names()
     rows = (
-        one.to_dict() | {"verdicts": {names[0]: _dicts(first), names[1]: _dicts(second)}}
+        one.to_dict() | {"verdicts": {first_name: _dicts(first), second_name: _dicts(second)}}
         for one, (first, second) in zip(labelled, labeler.kept, strict=True)
     )
-    return rows, report | consensus_report(labeler, names)
+    return rows, report | consensus_report(labeler, (first_name, second_name))
 
 
 def _rows_made(rollouts: Sequence[Rollout], labelled: Sequence[LabelledRollout]) -> list[int]:

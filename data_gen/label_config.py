@@ -20,6 +20,7 @@ from .labelers import (
     needs_generator,
     needs_judge,
     sampling_rule,
+    unread_options,
 )
 from .options import SamplingOptions
 from .shards import parse_shard
@@ -115,14 +116,18 @@ class LabelConfig(SamplingOptions, JudgeOptions):
         if self.temperature == 0 and self.n != 1:
             raise ConfigError("temperature 0 gives the same completion n times; set n to 1 or raise temperature")
 
+    def verdict_names(self) -> list[str]:
+        """What the two labelers of a consensus are called: by name, or a file by its folder, which tells apart."""
+        names = [name if name in LABELERS else "/".join(Path(name).resolve().parts[-2:]) for name in self.consensus_of]
+        return names if len(set(names)) == len(names) else [f"{i}: {name}" for i, name in enumerate(names, start=1)]
+
     def settings(self) -> dict[str, Any]:
         """The options that decide what comes out, those of a generator or a judge only where there is one."""
         left_out = set() if needs_generator(self) else SAMPLING_NAMES
-        left_out = left_out | JUDGE_NAMES
+        left_out = left_out | JUDGE_NAMES | unread_options(self)
         settings = {name: value for name, value in config_settings(self).items() if name not in left_out}
         if needs_generator(self):
             settings |= self.model_settings()
-        files = {Path(name).name: file_hash(name) for name in labelers_used(self) if name not in LABELERS}
-        if files:
-            settings |= {"consensus_of": [Path(name).name for name in self.consensus_of], "consensus_hashes": files}
+        if files := [name for name in labelers_used(self) if name not in LABELERS]:
+            settings |= {"consensus_of": self.verdict_names(), "consensus_hashes": [file_hash(name) for name in files]}
         return settings | (judge_settings(self) if needs_judge(self) else {})

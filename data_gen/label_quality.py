@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from prm.errors import DataError
-from prm.labels import LabelledRollout, StepLabel, first_wrong
+from prm.labels import ASSUMED_RULE, LabelledRollout, StepLabel, first_wrong
+from prm.sampling_rules import FIXED_RULE
 from prm.stats.calibration import expected_calibration_error, reliability_table
 from prm.stats.intervals import bootstrap_statistic
 
 from .estimates import over_problems
+from .grading import FINISHED
 from .truth import Truth, TruthOf, arithmetic_truth, first_error_in
 
 _ECE_RESAMPLES = 500
@@ -64,8 +66,8 @@ def calibration_report(
         (row.rollout.problem.unique_id, value, float(right))
         for row in rows
         if (truth := truth_of(row.rollout)) is not None
-        for label, right in zip(row.labels, truth, strict=True)
-        if right is not None and (value := soft_value(label)) is not None
+        for place, (label, right) in enumerate(zip(row.labels, truth, strict=True), start=1)
+        if right is not None and not _given(row, label, place) and (value := soft_value(label)) is not None
     ]
     if not steps:
         return None
@@ -82,6 +84,12 @@ def calibration_report(
         "brier": over_problems(zip(problems.tolist(), ((values - rights) ** 2).tolist(), strict=True)),
         "reliability": [vars(row) for row in reliability_table(values, rights, bins=bins)],
     }
+
+
+def _given(row: LabelledRollout, label: StepLabel, place: int) -> bool:
+    """Whether a label only repeats the rollout's outcome: nothing was estimated that could be calibrated."""
+    finished = row.rollout.stop_reason in FINISHED
+    return label.rule == ASSUMED_RULE or (finished and place == len(row.labels) and label.rule == FIXED_RULE)
 
 
 def soft_value(label: StepLabel) -> float | None:

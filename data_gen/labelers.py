@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from prm.sampling_rules import (
     SamplingRule,
 )
 from prm.splitting import DEFAULT_SPLITTER, find_splitter
+from prm.stats.intervals import wilson
 
 from .consensus import ConsensusLabeler, RecordedLabels
 from .first_error import FirstErrorLabeler, FirstErrorRule, pass_rates
@@ -45,6 +47,25 @@ MONTE_CARLO = "monte_carlo"
 FIRST_ERROR = "first_error"
 OMEGA = "omega"
 
+_SECOND_SEED = 2**31  # far from any seed that a person gives
+# The options that one labeler alone reads; of no account where another labels.
+OWN_OPTIONS = {
+    MONTE_CARLO: {"rule"},
+    FIRST_ERROR: {"min_worth", "verify_correct"},
+    OMEGA: {"searches", "alpha", "beta", "length_scale", "c_puct", "splitter"},
+    CONSENSUS: {"consensus_of"},
+}
+INTERVAL_OPTIONS = {"max_error", "max_zero"}
+
+
+def unread_options(config: LabelConfig) -> set[str]:
+    """The options that decide nothing, for none of the labelers asked for reads them."""
+    used = {config.labeler, *labelers_used(config)}
+    unread = set().union(*(options for name, options in OWN_OPTIONS.items() if name not in used))
+    if not (interval := MONTE_CARLO in used and config.rule == INTERVAL_RULE):
+        unread |= INTERVAL_OPTIONS
+    return unread if interval or FIRST_ERROR in used else unread | {"confidence"}
+
 
 class Workbench:
     """What labelers are made from: one pool of completions for all of them, whose generator is loaded when first
@@ -60,8 +81,24 @@ class Workbench:
     ):
         """`rollouts`: those of the undivided run, which say how often problems are solved, whatever the shard."""
         self.config, self.ledger, self.grader, self.progress = config, ledger, grader, progress
-        self.rollouts = rollouts
-        self.results: Mapping[Prefix, PrefixResult] = {}  # the pool's, once there is one
+        self.rollouts, self.seed = rollouts, config.seed
+        self.pools: list[CompletionPool] = []
+
+    @property
+    def results(self) -> dict[Prefix, PrefixResult]:
+        """What completing prefixes showed, over all pools."""
+        results: dict[Prefix, PrefixResult] = {}
+        for pool in self.pools:
+            for prefix, result in pool.results.items():
+                results[prefix] = results[prefix] + result if prefix in results else result
+        return results
+
+    def second(self) -> Workbench:
+        """A bench whose pool draws other samples: two labelers that saw the same ones would agree by that alone."""
+        other = copy.copy(self)
+        other.__dict__.pop("pool", None)
+        other.seed = self.seed + _SECOND_SEED
+        return other
 
     @cached_property
     def generator(self) -> Generator:
@@ -73,13 +110,13 @@ class Workbench:
             self.generator,
             self.grader,
             self.config.sampling(),
-            seed=self.config.seed,
+            seed=self.seed,
             ledger=self.ledger,
             progress=self.progress,
             workers=self.config.num_workers,
             keep_texts=self.config.labeler == OMEGA,
         )
-        self.results = pool.results
+        self.pools.append(pool)
         return pool
 
     @cached_property
@@ -99,12 +136,18 @@ def sampling_rule(config: LabelConfig) -> SamplingRule:
     """
     if config.rule == INTERVAL_RULE:
         confidence = config.confidence or 0.9
-        return Interval(config.max_error, config.max_zero, max_n=config.n or 64, confidence=confidence)
+        rule = Interval(config.max_error, config.max_zero, max_n=config.n or 64, confidence=confidence)
+        if (least := wilson(0, rule.max_n, confidence=confidence).high) > config.max_zero:
+            raise ConfigError(
+                f"n={rule.max_n} completions cannot reach max_zero={config.max_zero:g} (they reach {least:.2f}); "
+                "raise n, or set it to 0 for the rule's own"
+            )
+        return rule
     kinds: dict[str, Any] = {FIXED_RULE: Fixed, FIRST_SUCCESS_RULE: FirstSuccess}
     if config.rule not in kinds:
         raise ConfigError(f"unknown rule {config.rule!r}; choose from {', '.join([*kinds, INTERVAL_RULE])}")
-    rule: SamplingRule = kinds[config.rule](config.n or 8)
-    return rule
+    plain: SamplingRule = kinds[config.rule](config.n or 8)
+    return plain
 
 
 def first_error_rule(config: LabelConfig) -> FirstErrorRule:
@@ -168,8 +211,10 @@ def check_labelers(config: LabelConfig) -> None:
             "omega adds rollouts of its own, which no other labeler was given: run it first, and give its "
             "labels.jsonl as rollouts_path and in consensus_of"
         )
-    if len(config.consensus_of) != 2 or CONSENSUS in config.consensus_of:
-        raise ConfigError("consensus_of takes two: labelers by name, or paths of labels.jsonl files")
+    if len(set(config.consensus_of)) != 2 or len(config.consensus_of) != 2 or CONSENSUS in config.consensus_of:
+        raise ConfigError("consensus_of takes two: different labelers by name, or paths of labels.jsonl files")
+    if IMPLICIT in config.consensus_of:
+        raise ConfigError("consensus_of: implicit labels no step but the last, so that nothing would be agreed upon")
     for name in config.consensus_of:
         if name not in LABELERS and not Path(name).is_file():
             raise ConfigError(f"consensus_of: {name!r} is neither a labeler ({known}) nor a file")
@@ -183,5 +228,7 @@ LABELERS: dict[str, Callable[[Workbench], Labeler]] = {
     ),
     JUDGE: lambda bench: build_judge(bench.config, bench.ledger, bench.progress),
     IMPLICIT: lambda bench: ImplicitLabeler(bench.grader),
-    CONSENSUS: lambda bench: ConsensusLabeler(*map(bench.labeler, bench.config.consensus_of)),
+    CONSENSUS: lambda bench: ConsensusLabeler(
+        bench.labeler(bench.config.consensus_of[0]), bench.second().labeler(bench.config.consensus_of[1])
+    ),
 }

@@ -4,7 +4,8 @@
 
 Each shard's report says which part it is, with which settings it was made and what its data file's hash was: the merge
 is refused when a shard is missing, double, unfinished, changed since, or made with other settings. Lines are copied as
-they are, in the order of the undivided run.
+they are, in the order of the undivided run. They are its very bytes where a generator's answer is its request's alone;
+a model's rows may round otherwise in other company, and then a token here and there is another, and with it its cost.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from prm.rollouts import Cost, Rollout
 from prm.sampling_rules import FIXED_RULE, interval_from_spec
 
 POSTERIOR_RULE = "posterior"  # `value` was inferred from the completions of several prefixes, this one's among them
+ASSUMED_RULE = "assumed"  # `value` 1: the rollout's answer is right, and nobody looked at its steps
 IMPLIED_RULE = "implied"  # `value` is the hard label, which other prefixes imply
 
 
@@ -28,7 +29,7 @@ class StepLabel:
         n_correct: completions of the prefix that reached the reference answer.
         n_total: completions that were graded correct or wrong; truncated or unparsable ones are not among them.
         n_undecided: completions that were truncated, unparsable or timed out.
-        rule: the rule that ended the sampling (`prm.sampling_rules`), `posterior` or `implied`.
+        rule: the rule that ended the sampling (`prm.sampling_rules`), `posterior`, `assumed` or `implied`.
         value: a value in [0, 1] that came without counts (a person's mark, a published estimate), the posterior, or
             the hard label that other prefixes imply.
     """
@@ -52,9 +53,11 @@ class StepLabel:
 
     @property
     def soft(self) -> float | None:
-        """An unbiased estimate of the chance that a completion is right, `None` if unknown: the share of right ones
-        after a fixed number (Math-Shepherd, eq. 4), the share corrected for the rule after `interval`. What implies a
-        label does not say how often: it has the share of its own completions, if any.
+        """A target in [0, 1], `None` if unknown. From counts it is an unbiased estimate of the chance that a
+        completion is right: the share of right ones after a fixed number (Math-Shepherd, eq. 4), the share corrected
+        for the rule after `interval`. A posterior is the chance that no step so far is wrong, a judge's value the
+        share of votes that call the step right, a person's the mark: other scales, which one training file should not
+        mix. What implies a label does not say how often: it has the share of its own completions, if any.
 
         Raises:
             DataError: the sampling stopped by a rule that biases the share, and no estimate mends it.
@@ -69,7 +72,7 @@ class StepLabel:
             return interval.value(self.n_correct, self.n_total)
         raise DataError(
             f"the soft value of a label whose sampling stopped by {self.rule!r} is biased",
-            remedy="Use hard labels, or label again with --rule fixed or --rule interval",
+            remedy="Use hard labels (--label_view hard), or label again with --rule fixed or --rule interval",
         )
 
     @property

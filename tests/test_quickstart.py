@@ -23,7 +23,7 @@ def test_every_command_is_accepted_by_its_subcommand(options: dict[str, bool], t
 
 def test_from_scratch_each_part_starts_from_the_one_before_and_the_last_is_used(tmp_path: Path) -> None:
     road = list(stages(QuickstartConfig(output_dir=str(tmp_path), from_scratch=True)))
-    for name, parts in (("generator", 2), ("base", 7)):
+    for name, parts in (("generator", 2), ("base", 8)):
         made = [s for s in road if s.command == "pretrain" and f"the {name}," in s.purpose]
         assert len(made) == parts
         outputs = [_value(stage.arguments, "output_dir") for stage in made]

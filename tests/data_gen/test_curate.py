@@ -310,7 +310,7 @@ def test_the_same_input_and_seed_give_the_same_bytes(curate: Curate, tmp_path: P
         (tmp_path / name).mkdir()
         write_jsonl(tmp_path / name / "in.jsonl", rows)
         curate([tmp_path / name / "in.jsonl"], f"{name}/out.jsonl", **options)
-    names = ["out.jsonl", "out.eval.jsonl", "curate_summary.json"]
+    names = ["out.jsonl", "out.eval.jsonl", "out.curate.json"]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert curate([tmp_path / "a" / "in.jsonl"], "a/out.jsonl", **options)["repeated"]
     with pytest.raises(ConfigError, match="was written with other settings"):
@@ -399,7 +399,7 @@ def test_the_command_prints_what_was_kept_and_why_not_the_rest(
     printed = capsys.readouterr().out
     assert "60 solutions, " in printed and "left out, an exact duplicate: 30" in printed
     assert "input b.jsonl: 0 of 30 kept" in printed
-    assert json.loads((tmp_path / "curate_summary.json").read_text())["solutions"] == 60
+    assert json.loads((tmp_path / "out.curate.json").read_text())["solutions"] == 60
 
 
 def test_memory_grows_by_hashes_not_by_texts(tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def test_the_table_subtracts_what_the_ledger_has() -> None:
         ["generated", "tokens", "1,000", "300", "700"],
         ["prefilled", "tokens", "33", "10", "23"],
     ]
-    assert "about 10\xa0s at 70 generated tokens per second" in lines[5]
+    assert "at least 10\xa0s, at 70 generated tokens per second" in lines[5]
     unknown = estimate_table(estimate_rollout(100, 50, LedgerTally()), LedgerTally(), None)
-    assert "at most 5,000 generated" in unknown and "no speed was measured" in unknown
+    assert "at most 5,000 generated" in unknown and "time: unknown, for the tokens are" in unknown
 
 
 def test_the_commands_ask_nobody_and_write_nothing(

@@ -47,7 +47,7 @@ def options(tokenizer_dir: Path) -> dict[str, Any]:
 
 def finished_requests(directory: Path) -> int:
     ledger = directory / "rollout_ledger.jsonl"
-    return ledger.read_bytes().count(b'{"key"') if ledger.exists() else 0
+    return ledger.read_bytes().count(b'"token_ids"') if ledger.exists() else 0
 
 
 def test_faults_and_a_kill_leave_no_trace_in_the_files(

@@ -247,7 +247,7 @@ def test_the_options_make_a_judge(scripted_server: Callable[..., Any], monkeypat
     ("changes", "message"),
     [
         ({"judge_model": ""}, "missing judge_model"),
-        ({"endpoint_urls": []}, "missing endpoint_urls"),
+        ({"endpoint_urls": []}, "missing judge_urls"),
         ({"n_votes": 0}, "n_votes and judge_max_tokens must be positive"),
         ({"n_votes": 3}, "gives the same vote n_votes=3 times"),
         ({"judge_api_key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE is not set"),

@@ -89,6 +89,7 @@ def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, An
         ({"labeler": "oracle"}, ConfigError, "unknown labeler 'oracle'"),
         ({"rule": "often"}, ConfigError, "unknown rule 'often'"),
         ({"rule": "interval", "max_error": 2.0}, ConfigError, "must lie between 0 and 1"),
+        ({"rule": "interval", "n": 8}, ConfigError, "n=8 completions cannot reach max_zero=0.2"),
         ({"labeler": "first_error", "confidence": 0.2}, ConfigError, "0.5 <= confidence"),
         ({"labeler": "consensus"}, ConfigError, "consensus_of takes two"),
         ({"labeler": "consensus", "consensus_of": ["monte_carlo", "nobody"]}, ConfigError, "'nobody' is neither"),

@@ -72,7 +72,7 @@ def test_a_judge_and_completions_agree_or_are_left_out(scripted_server: Server, 
 
 
 def test_a_judge_without_servers_is_refused_before_anything_is_asked(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="endpoint_urls"):
+    with pytest.raises(ConfigError, match="missing judge_urls"):
         run_label(LabelConfig(**options, labeler="judge"))
     nowhere = LabelConfig(**options, labeler="judge", judge_urls=["http://127.0.0.1:9"], max_retries=0)
     with pytest.raises(EndpointError, match="cannot connect"):

@@ -20,7 +20,7 @@ from prm.grading import ExactGrader
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
 from prm.rollouts import Rollout, StopReason
-from prm.sampling_rules import FirstSuccess
+from prm.sampling_rules import Fixed
 from prm.worlds.solver import ChainSolver
 
 
@@ -28,7 +28,7 @@ from prm.worlds.solver import ChainSolver
 def report(sampled_rollouts: Callable[..., list[Rollout]]) -> dict[str, Any]:
     solver = ChainSolver(slip=0.2)
     pool = CompletionPool(solver, ExactGrader(), SamplingParams())
-    labeler = ConsensusLabeler(MonteCarloLabeler(pool, FirstSuccess(4)), FirstErrorLabeler(pool))
+    labeler = ConsensusLabeler(MonteCarloLabeler(pool, Fixed(4)), FirstErrorLabeler(pool))
     rows = labeler.label(sampled_rollouts(solver, problems=12))
     found = label_report(rows, pool.results, "exact/1") | consensus_report(labeler, ("mc", "<search>"))
     settings = {"labeler": "consensus", "n": 4, "seed": 3, "stop": ["\n\n"], "prompt_template": "{problem}\n"}
