@@ -23,6 +23,7 @@ from prm.fingerprint import file_hash
 from prm.jsonl import atomic_write, write_json
 
 from .data_output import check_paths
+from .merge_audit import merged_audit, write_merged_page
 from .shards import parse_shard, placed_rows
 
 # What a merged report adds up; the rest of each shard's report stands under `shards`.
@@ -92,8 +93,9 @@ def run_merge(config: MergeConfig) -> dict[str, Any]:
     with atomic_write(output) as stream:
         for line in merged_lines(shards):
             stream.write(line.decode("utf-8"))
-    report["data_hash"] = file_hash(output)
+    report = merged_audit(output, shards[0].report_name, report) | {"data_hash": file_hash(output)}
     write_json(report_path, report)
+    write_merged_page(output, shards[0].report_name, report)
     return report
 
 
@@ -240,7 +242,7 @@ def _finished(output: Path, report_path: Path, report: dict[str, Any]) -> dict[s
         there = json.loads(report_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = isinstance(there, dict) and {k: v for k, v in there.items() if k != "data_hash"} == report
+    same = isinstance(there, dict) and all(there.get(name) == value for name, value in report.items())
     return there if same and output.is_file() and there.get("data_hash") == file_hash(output) else None
 
 

@@ -3,6 +3,7 @@ for a prompt read once for several requests, which another of them pays where th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,4 +79,9 @@ def test_merged_labels_are_those_of_the_undivided_run(options: dict[str, Any], t
         return run_label(config).path
 
     whole = label("", tmp_path / "whole")
-    assert rows(merged(label, tmp_path)) == rows(whole)
+    together = merged(label, tmp_path)
+    assert rows(together) == rows(whole)
+    reports = [json.loads((path.parent / "label_report.json").read_text()) for path in (whole, together)]
+    for name in ("truth", "calibration", "by_position", "step_labels", "rules"):
+        assert reports[0][name] == reports[1][name], name
+    assert (together.parent / "label_report.html").is_file()

@@ -17,6 +17,9 @@ from prm.data_gen.shards import Shard, parse_shard, placed_rows, shard_facts, sh
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.fingerprint import file_hash
 from prm.jsonl import write_json, write_jsonl
+from prm.labels import LabelledRollout, StepLabel
+from prm.problems import Problem
+from prm.rollouts import Outcome, Rollout, StopReason
 
 Row = dict[str, Any]
 
@@ -225,10 +228,15 @@ def test_outputs_that_would_harm_a_shard_are_refused(shards: list[Path], tmp_pat
         merge([tmp_path / "rows.jsonl"], tmp_path / "all" / "rows.jsonl")
 
 
+def labelled(problem: str, index: int) -> Row:
+    rollout = Rollout(Problem("1+1", "2", problem), ("2",), ("", ""), index, StopReason.EOS, "t", "2", Outcome.CORRECT)
+    return LabelledRollout(rollout, (StepLabel("t", value=1.0),)).to_dict()
+
+
 def test_labels_are_merged_in_the_order_of_their_rollouts(tmp_path: Path) -> None:
     """Rollouts of several problems may stand in any order; each labelled one is an item of its own."""
     draw = random.Random(3)
-    rollouts = [{"unique_id": f"p{draw.randrange(6)}", "index": i} for i in range(40)]
+    rollouts = [labelled(f"p{draw.randrange(6)}", i) for i in range(40)]
     paths = []
     for index in (1, 2, 3):
         shard = Shard(index, 3)
