@@ -159,6 +159,8 @@ class JudgeLabeler:
             for number, key in enumerate(votes):
                 if not self._has(key):
                     asked.setdefault(key, _Vote(key, rollout, number))
+        if asked:
+            self.client.get("/models")  # says at once where no server can be reached
         self.progress(sum(map(len, keys)) - len(asked))
         start = time.monotonic()
         with closing(self.client.stream(_VoteExchange(self), list(asked.values()))) as stream:

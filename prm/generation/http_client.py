@@ -123,7 +123,7 @@ class HttpClient:
                 await asyncio.sleep(min(2.0, backoff_seconds(attempt, self.settings, random.Random())))
         if failure is not None and failure.unreachable:
             raise EndpointError(
-                f"{', '.join(self.settings.urls)}: cannot be reached ({failure.detail}). Check endpoint_urls, and "
+                f"{', '.join(self.settings.urls)}: cannot be reached ({failure.detail}). Check the URLs, and "
                 "that the server has finished loading its model"
             )
         return None

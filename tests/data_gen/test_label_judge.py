@@ -75,5 +75,5 @@ def test_a_judge_without_servers_is_refused_before_anything_is_asked(options: di
     with pytest.raises(ConfigError, match="missing judge_urls"):
         run_label(LabelConfig(**options, labeler="judge"))
     nowhere = LabelConfig(**options, labeler="judge", judge_urls=["http://127.0.0.1:9"], max_retries=0)
-    with pytest.raises(EndpointError, match="cannot connect"):
+    with pytest.raises(EndpointError, match="cannot be reached"):
         run_label(nowhere)

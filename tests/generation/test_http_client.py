@@ -172,7 +172,7 @@ def test_a_server_that_cannot_be_reached_is_named(echo: Echo) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(EndpointError, match=rf"{nobody}/v1/completions: a request failed 3 times.*cannot connect"):
         flat(client(nobody, max_retries=2).stream(echo, [1]))
-    with pytest.raises(EndpointError, match=rf"{nobody}/v1: cannot be reached.*Check endpoint_urls"):
+    with pytest.raises(EndpointError, match=rf"{nobody}/v1: cannot be reached.*Check the URLs"):
         client(nobody, max_retries=1).get("/models")
 
 
