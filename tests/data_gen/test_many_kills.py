@@ -92,7 +92,7 @@ def test_twenty_kills_leave_no_trace(name: str, rollouts: Path, tmp_path: Path) 
     startup = first_growth(stage, killed, ledger)
     lengths = [ledger.stat().st_size]
     while len(lengths) < KILLS:
-        longest = startup + (whole - startup) / 10
+        longest = startup + (whole - startup) / 16
         assert run_and_kill(stage, killed, moments.uniform(startup / 4, longest)), "it ended before all kills"
         lengths.append(ledger.stat().st_size)
     assert len(set(lengths)) > 4, "the kills were no test: little was done between them"
