@@ -3,8 +3,8 @@
 The labelers themselves are run, on a pool whose completions are drawn instead of sampled. A completion is as long as
 what the rollouts have behind the prefix, and succeeds as often as the labelers' own model of a rollout says
 (`data_gen.first_error.Belief`): behind a right prefix as the problem's pass rate lets expect, behind a wrong one
-rarely.
-No generator is asked, no model is loaded, and nothing is written.
+rarely. A tree search and a judge cannot be played: of them there is the most that they ask
+(`data_gen.request_bounds`). No generator is asked, no model is loaded, and nothing is written.
 """
 
 from __future__ import annotations
@@ -21,30 +21,19 @@ from prm.grading import ExactGrader
 from prm.report.formatting import Column, Value, seconds
 from prm.report.terminal import render_table
 from prm.rollouts import Cost, Outcome, Rollout
-from prm.sampling_rules import Interval
 
 from .first_error import LUCK, Belief, pass_rates
-from .labelers import (
-    FIRST_ERROR,
-    IMPLICIT,
-    JUDGE,
-    LABELERS,
-    MONTE_CARLO,
-    Workbench,
-    first_error_rule,
-    labelers_used,
-    sampling_rule,
-)
+from .labelers import FIRST_ERROR, JUDGE, MONTE_CARLO, OMEGA, Workbench, labelers_used
 from .ledger_tally import LedgerTally, tally_ledger
 from .prefixes import NOTHING, Prefix, PrefixResult, open_prefixes, sampled_prefixes
-from .stage import Plan, StageOutput, read_json_object
+from .request_bounds import DECIDED, JudgePrompts, TreeBound, label_plan, n_votes
+from .stage import StageOutput, read_json_object
 
 if TYPE_CHECKING:
     from .label_config import LabelConfig
 
 SIMULATED = (MONTE_CARLO, FIRST_ERROR)
 _MOST_ROLLOUTS = 1500  # of which labelling is played through; more are scaled up from whole problems among them
-_FINISHED = (Outcome.CORRECT, Outcome.WRONG)
 
 
 @dataclass(frozen=True)
@@ -53,10 +42,12 @@ class Estimate:
 
     Attributes:
         completions: of prefixes, `None` where a labeler cannot be played through.
-        generated, prefilled: their tokens, `None` where the rollouts carry no token counts. Prefilled counts every
-            prefix once for each time that it is asked for: sharing between prefixes makes it less.
+        generated, prefilled: all tokens, `None` where they are not known: the rollouts carry no counts, or a judge's
+            answers and prompts are part of them. Prefilled counts every prefix once for each time that it is asked
+            for: sharing between prefixes makes it less.
         votes: a judge's answers, whose length nobody knows beforehand.
         at_most: the most completions and votes that the rules allow, `None` where that is not known.
+        generated_at_most: the most generated tokens, where `generated` is not known but this is.
         notes: what the figures do not say.
     """
 
@@ -65,46 +56,75 @@ class Estimate:
     prefilled: float | None
     votes: int = 0
     at_most: int | None = None
+    generated_at_most: int | None = None
     notes: tuple[str, ...] = ()
-
-
-def label_plan(config: LabelConfig, rollouts: Sequence[Rollout]) -> Plan:
-    """The most that labelling will ask, for `prm status`."""
-    bounds = [_bound(config, name, rollouts) for name in labelers_used(config)]
-    fixed = labelers_used(config) == [MONTE_CARLO] and config.rule == "fixed"
-    total = None if None in bounds else sum(bound or 0 for bound in bounds)
-    return Plan("rollouts", len(rollouts), total, exact=fixed)
 
 
 def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate:
     """Play the labelling through; the same rollouts and options give the same estimate."""
-    some = _whole_problems(rollouts, _MOST_ROLLOUTS)
-    bench = _DryBench(config, some)
-    for name in labelers_used(config):
-        if name in SIMULATED:
-            bench.labeler(name).label(some)
-    results = bench.pool.results.values()
-    scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
-    cost = sum((result.cost for result in results), Cost())
-    at_most = label_plan(config, rollouts).requests
-    lengths_known = bench.pool.lengths_known
-    known = lengths_known and at_most is not None
-    return Estimate(
-        scale * sum(result.n_asked for result in results) if at_most is not None else None,
-        scale * cost.generated_tokens if known else None,
-        scale * cost.prefilled_tokens if known else None,
-        votes=_votes(config, rollouts) if JUDGE in labelers_used(config) else 0,
-        at_most=at_most,
-        notes=tuple(_notes(config, rollouts, lengths_known)),
+    names = labelers_used(config)
+    if OMEGA in names:
+        return _estimate_tree(config, rollouts)
+    played = _played(config, rollouts)
+    if JUDGE not in names:
+        return played
+    prompts, votes = JudgePrompts.of(config, rollouts), n_votes(config, rollouts)
+    tokens = prompts.size if prompts.unit == "tokens" else None
+    return replace(
+        played,
+        generated=None,
+        prefilled=None if tokens is None or played.prefilled is None else played.prefilled + tokens,
+        votes=votes,
+        notes=(*played.notes, *_judge_notes(config, played, prompts, votes)),
     )
 
 
-def _notes(config: LabelConfig, rollouts: Sequence[Rollout], lengths_known: bool) -> Iterator[str]:
-    if not lengths_known:
-        yield "tokens: unknown, for the rollouts carry no token counts"
-    for name in labelers_used(config):
-        if _bound(config, name, rollouts) is None:
-            yield f"{name}: what it asks depends on its own completions, and cannot be estimated"
+def _played(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate:
+    """What the labelers that complete prefixes take."""
+    some = _whole_problems(rollouts, _MOST_ROLLOUTS)
+    first = _DryBench(config, some)
+    benches = (first, first.second())  # as in a consensus, whose labelers draw samples of their own
+    results: list[PrefixResult] = []
+    for bench, name in zip(benches, labelers_used(config), strict=False):
+        if name in SIMULATED:
+            bench.labeler(name).label(some)
+            results += bench.pool.results.values()
+    scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
+    cost = sum((result.cost for result in results), Cost())
+    known = any(rollout.cost.generated_tokens for rollout in some) or not results
+    notes = [] if known else ["tokens: unknown, for the rollouts carry no token counts"]
+    if results and len(some) < len(rollouts):
+        notes.append(f"scaled up from {len(some):,} of {len(rollouts):,} rollouts")
+    return Estimate(
+        scale * sum(result.n_asked for result in results),
+        scale * cost.generated_tokens if known else None,
+        scale * cost.prefilled_tokens if known else None,
+        at_most=label_plan(config, rollouts).requests,
+        notes=tuple(notes),
+    )
+
+
+def _judge_notes(config: LabelConfig, played: Estimate, prompts: JudgePrompts, votes: int) -> Iterator[str]:
+    if played.completions and played.generated is not None and played.prefilled is not None:
+        parts = f"about {played.generated:,.0f} generated and {played.prefilled:,.0f} prefilled tokens"
+        yield f"completions: {parts}, without the judge's"
+    many = "" if prompts.exact and prompts.unit == "characters" else "about "
+    beside = "by its tokenizer, without its chat template" if prompts.unit == "tokens" else "its tokenizer is not here"
+    yield (
+        f"judge: {votes:,} requests, {many}{prompts.size:,} {prompts.unit} of prompts ({beside}), at most "
+        f"{votes * config.judge_max_tokens:,} generated tokens; failed requests that are asked again come on top"
+    )
+
+
+def _estimate_tree(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate:
+    most = TreeBound.of(config, rollouts)
+    tokens = most.completions * config.max_new_tokens
+    note = (
+        f"omega: at most {most.completions:,} completions of {most.prefixes:,} prefixes, and at most {tokens:,} "
+        f"generated tokens, where no solution has more than {most.depth:,} steps, the longest rollout's; commonly "
+        f"far fewer. {most.searched:,} of {most.problems:,} problems may be searched"
+    )
+    return Estimate(None, None, None, generated_at_most=tokens, notes=(note,))
 
 
 def estimate_rollout(requests: int, max_new_tokens: int, done: LedgerTally) -> Estimate:
@@ -127,7 +147,7 @@ def estimate_table(estimate: Estimate, done: LedgerTally, tokens_per_second: flo
     ]
     if estimate.votes:
         rows.append(_line("judge's votes", estimate.votes, done.votes))
-    lines = [render_table(headers, rows), _time(rows[1][3], tokens_per_second)]
+    lines = [render_table(headers, rows), _time(estimate, done, tokens_per_second)]
     if estimate.at_most not in (None, round(estimate.completions or 0) + estimate.votes):
         lines.append(f"at most {estimate.at_most:,} requests, whatever comes out")
     return "\n".join([*lines, *estimate.notes])
@@ -156,37 +176,15 @@ def _line(name: str, estimated: float | None, done: int) -> list[Value]:
     return [name, estimated, done, None if estimated is None else max(0.0, estimated - done)]
 
 
-def _time(tokens: Value, tokens_per_second: float | None) -> str:
-    if not isinstance(tokens, float):
+def _time(estimate: Estimate, done: LedgerTally, tokens_per_second: float | None) -> str:
+    bounds = [("about", estimate.generated), ("at most about", estimate.generated_at_most)]
+    word, tokens = next((pair for pair in bounds if pair[1] is not None), ("", None))
+    if tokens is None:
         return "time: unknown, for the tokens are"
     if not tokens_per_second:
         return "time: unknown, for no speed was measured (rollout_run.json beside the rollouts holds one)"
-    least = seconds(tokens / tokens_per_second)
-    return f"time: at least {least}, at {tokens_per_second:,.0f} generated tokens per second"
-
-
-def _bound(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> int | None:
-    """The most that one labeler asks, `None` where it has no bound that is known here."""
-    if name == MONTE_CARLO:
-        rule = sampling_rule(config)
-        per_prefix = 2 * rule.max_n if isinstance(rule, Interval) else rule.max_n
-        return per_prefix * len(sampled_prefixes(rollouts))
-    if name == FIRST_ERROR:
-        rule_of_search = first_error_rule(config)
-        searched = [
-            rollout
-            for rollout in rollouts
-            if rollout.outcome in _FINISHED and (rule_of_search.verify_correct or not rollout.correct)
-        ]
-        return rule_of_search.max_n * len(sampled_prefixes(searched))
-    if name == JUDGE:
-        return _votes(config, rollouts)
-    return 0 if name == IMPLICIT or name not in LABELERS else None
-
-
-def _votes(config: Any, rollouts: Sequence[Rollout]) -> int:
-    distinct = {(rollout.problem.problem, rollout.steps) for rollout in rollouts}
-    return int(getattr(config, "n_votes", 1)) * len(distinct)
+    left = seconds(max(0.0, tokens - done.generated) / tokens_per_second)
+    return f"time: {word} {left}, at {tokens_per_second:,.0f} generated tokens per second"
 
 
 def _whole_problems(rollouts: Sequence[Rollout], most: int) -> list[Rollout]:
@@ -229,7 +227,7 @@ class PlayedPool:
         self.results: dict[Prefix, PrefixResult] = {}
         self.rng = np.random.default_rng(seed)
         self.lengths_known = any(rollout.cost.generated_tokens for rollout in rollouts)
-        self.undecided = sum(rollout.outcome not in _FINISHED for rollout in rollouts) / max(1, len(rollouts))
+        self.undecided = sum(rollout.outcome not in DECIDED for rollout in rollouts) / max(1, len(rollouts))
         self._assumed = self._assume(rollouts)
 
     def __getitem__(self, prefix: Prefix) -> PrefixResult:

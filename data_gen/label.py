@@ -28,7 +28,7 @@ from prm.rollouts import Cost, Rollout, read_rollouts
 from prm.run_record import RunRecord, prepare_output
 
 from .consensus import ConsensusLabeler
-from .dry_run import dry_table, estimate_label, label_plan, measured_speed
+from .dry_run import dry_table, estimate_label, measured_speed
 from .judge import JudgeLabeler
 from .label_config import LabelConfig
 from .label_page import page_is_fresh, write_label_page
@@ -36,6 +36,7 @@ from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
 from .labelers import OMEGA, Workbench, completion_splitter
 from .push import DatasetPushConfig, push_labels
+from .request_bounds import label_plan
 from .shards import parse_shard, shard_facts, shard_positions
 from .stage import StageOutput, StageSummary, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth

@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prm.data_gen.dry_run import estimate_label, estimate_rollout, estimate_table, label_plan
+from prm.data_gen.dry_run import estimate_label, estimate_rollout, estimate_table
 from prm.data_gen.first_error import FirstErrorLabeler, FirstErrorRule
 from prm.data_gen.label import main as label_main
 from prm.data_gen.label_config import LabelConfig
-from prm.data_gen.labelers import first_error_rule, sampling_rule
+from prm.data_gen.labelers import first_error_rule, omega_rule, sampling_rule
 from prm.data_gen.ledger_tally import LedgerTally
 from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.omega import OmegaLabeler
 from prm.data_gen.prefixes import CompletionPool, sampled_prefixes
+from prm.data_gen.request_bounds import JudgePrompts, TreeBound, label_plan
 from prm.data_gen.rollout import main as rollout_main
+from prm.data_gen.verdicts import JudgeTemplate
+from transformers import AutoTokenizer
 
 from prm.errors import ConfigError
 from prm.generation.base import SamplingParams
 from prm.generation.hf import HFGenerator
 from prm.grading import ExactGrader
 from prm.jsonl import write_json, write_jsonl
-from prm.rollouts import Cost, Rollout
+from prm.rollouts import Cost, Outcome, Rollout
 from prm.worlds.solver import ChainSolver
 
 Sample = Callable[..., list[Rollout]]
@@ -95,19 +99,86 @@ def test_what_completes_nothing_costs_nothing(sampled_rollouts: Sample) -> None:
     assert plan.requests == FirstErrorRule().max_n * len(sampled_prefixes(wrong)) and not plan.exact
 
 
-def test_a_judge_is_counted_in_votes_on_distinct_solutions(sampled_rollouts: Sample) -> None:
+def judge(**options: Any) -> LabelConfig:
+    return config(labeler="judge", judge_model="no/such-judge", n_votes=3, judge_temperature=1.0, **options)
+
+
+def test_a_judge_is_counted_in_votes_on_distinct_solutions_and_in_what_it_reads(sampled_rollouts: Sample) -> None:
     rollouts = sampled_rollouts(SOLVER, problems=5)
-    distinct = len({(rollout.problem.problem, rollout.steps) for rollout in rollouts})
-    assert distinct < len(rollouts)
-    estimate = estimate_label(config(labeler="judge", judge_model="j", n_votes=3, judge_temperature=1.0), rollouts)
-    assert (estimate.votes, estimate.at_most, estimate.completions) == (3 * distinct, 3 * distinct, 0)
-    assert "judge's votes" in estimate_table(estimate, LedgerTally(), None)
+    distinct = {(rollout.problem.problem, rollout.steps) for rollout in rollouts}
+    assert len(distinct) < len(rollouts)
+    estimate, votes = estimate_label(judge(), rollouts), 3 * len(distinct)
+    assert (estimate.votes, estimate.at_most, estimate.completions) == (votes, votes, 0)
+    assert (estimate.generated, estimate.prefilled) == (None, None)  # no tokens are not 0 tokens
+    read = 3 * sum(len(JudgeTemplate.load().fill(problem, steps, None)) for problem, steps in distinct)
+    lines = estimate_table(estimate, LedgerTally(), 10.0)
+    assert "judge's votes" in lines and "time: unknown" in lines
+    assert f"judge: {votes:,} requests, {read:,} characters of prompts (its tokenizer is not here)" in lines
+    assert f"at most {votes * 4096:,} generated tokens" in lines
 
 
-def test_a_tree_is_not_estimated(sampled_rollouts: Sample) -> None:
-    estimate = estimate_label(config(labeler="omega"), sampled_rollouts(SOLVER, problems=2))
+def test_a_judges_prompts_are_counted_by_its_tokenizer_where_that_is_here(
+    sampled_rollouts: Sample, generator_dir: Path
+) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=3)
+    tokenizer = AutoTokenizer.from_pretrained(generator_dir)
+    distinct = {(rollout.problem.problem, rollout.steps) for rollout in rollouts}
+    prompts = [JudgeTemplate.load().fill(problem, steps, None) for problem, steps in distinct]
+    read = sum(len(ids) for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"])
+    estimate = estimate_label(config(labeler="judge", judge_model=str(generator_dir)), rollouts)
+    assert estimate.prefilled == read > 0
+    assert f"about {read:,} tokens of prompts (by its tokenizer" in estimate.notes[0]
+
+
+def test_many_prompts_of_a_judge_are_scaled_up_and_said_to_be_about(
+    sampled_rollouts: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=20)
+    whole = JudgePrompts.of(judge(), rollouts)
+    monkeypatch.setattr("prm.data_gen.request_bounds._MOST_PROMPTS", 10)
+    part = JudgePrompts.of(judge(), rollouts)
+    assert whole.exact and not part.exact and part.size != whole.size
+    assert part.size == pytest.approx(whole.size, rel=0.05)
+    assert f"about {part.size:,} characters" in estimate_label(judge(), rollouts).notes[0]
+
+
+def test_a_consensus_is_the_sum_of_its_labelers_and_a_judges_tokens_stay_apart(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=5)
+    alone = {name: estimate_label(config(labeler=name), rollouts) for name in ("monte_carlo", "first_error")}
+    both = estimate_label(config(labeler="consensus", consensus_of=[*alone]), rollouts)
+    assert both.completions == sum(estimate.completions or 0 for estimate in alone.values())
+    asked = judge()
+    asked.labeler, asked.consensus_of = "consensus", ["monte_carlo", "judge"]
+    mixed = estimate_label(asked, rollouts)
+    assert (mixed.completions, mixed.generated) == (alone["monte_carlo"].completions, None)
+    assert f"completions: about {alone['monte_carlo'].generated:,.0f} generated" in mixed.notes[0]
+
+
+@pytest.mark.parametrize(("n", "k", "searches"), [(8, 8, 3), (2, 8, 2), (8, 4, 50)])
+def test_a_trees_bound_holds_and_is_said_to_be_one(n: int, k: int, searches: int, sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=12, n=n, operations=9)
+    asked = config(labeler="omega", n=k, searches=searches, max_new_tokens=60)
+    most = TreeBound.of(asked, rollouts)
+    pool = CompletionPool(SOLVER, ExactGrader(), asked.sampling(), keep_texts=True)
+    labelled = OmegaLabeler(pool, omega_rule(asked), "line").label(rollouts)
+    assert max(len(row.rollout.steps) for row in labelled) == most.depth  # what the bound is said to hold for
+    completions = sum(result.n_asked for result in pool.results.values())
+    cost = sum((result.cost for result in pool.results.values()), Cost())
+    assert 0 < completions <= most.completions and len(pool.results) <= most.prefixes
+    estimate = estimate_label(asked, rollouts)
     assert (estimate.completions, estimate.generated, estimate.at_most) == (None, None, None)
-    assert "omega: what it asks depends on its own completions" in estimate_table(estimate, LedgerTally(), 10.0)
+    assert estimate.generated_at_most == 60 * most.completions >= cost.generated_tokens
+    said = estimate_table(estimate, LedgerTally(), 10.0)
+    assert f"at most {most.completions:,} completions of {most.prefixes:,} prefixes" in said
+    assert "where no solution has more than 10 steps" in said and "time: at most about" in said
+
+
+def test_a_trees_bound_is_the_missing_root_samples_and_k_for_each_halving(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=1, n=2, operations=9)  # 10 steps: four halvings
+    most = TreeBound.of(config(labeler="omega", n=8, searches=3), rollouts)
+    assert (most.completions, most.prefixes) == (6 + 3 * 4 * 8, 1 + 3 * 4)
+    solved = [replace(rollout, outcome=Outcome.CORRECT) for rollout in rollouts]
+    assert TreeBound.of(config(labeler="omega", n=2), solved).completions == 0  # always solved: left alone
 
 
 def test_the_table_subtracts_what_the_ledger_has() -> None:
@@ -118,7 +189,7 @@ def test_the_table_subtracts_what_the_ledger_has() -> None:
         ["generated", "tokens", "1,000", "300", "700"],
         ["prefilled", "tokens", "33", "10", "23"],
     ]
-    assert "at least 10\xa0s, at 70 generated tokens per second" in lines[5]
+    assert "time: about 10\xa0s, at 70 generated tokens per second" in lines[5]
     unknown = estimate_table(estimate_rollout(100, 50, LedgerTally()), LedgerTally(), None)
     assert "at most 5,000 generated" in unknown and "time: unknown, for the tokens are" in unknown
 
