@@ -13,6 +13,8 @@ from prm.report import label_parts as parts
 from prm.report.formatting import Column
 from prm.report.page import Section, Table, render_report, write_report
 
+from .label_cost import cost_words
+
 PAGE_FILE = "label_report.html"
 
 _CALIBRATION = (
@@ -53,7 +55,7 @@ def label_page(report: Mapping[str, Any]) -> str:
 
 def _lead(report: Mapping[str, Any]) -> str:
     share = report["hard_correct_share"]
-    text = f"{report['step_labels']:,} step labels at {report['tokens_per_label']:.1f} generated tokens each; "
+    text = f"{cost_words(report)}; "
     text += "none is decided." if share is None else f"{share:.1%} of them say right."
     if accuracy := report.get("truth", {}).get("step_accuracy"):
         first = report["truth"].get("first_error_accuracy")

@@ -1,8 +1,8 @@
 """The report on step labels: what was labelled and spent, values by step position, stopping rules, agreement of two
 labelers, and, where the truth is known, accuracy and calibration.
 
-Accuracy and calibration are `data_gen.label_quality`'s, agreement is `data_gen.agreement`'s, and the page is
-`data_gen.label_page`'s.
+Accuracy and calibration are `data_gen.label_quality`'s, agreement is `data_gen.agreement`'s, what tokens are divided
+by is `data_gen.label_cost`'s, and the page is `data_gen.label_page`'s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prm.sampling_rules import FIRST_SUCCESS_RULE, FIXED_RULE
 from .agreement import LabelledTwice, agreement_report
 from .consensus import ConsensusLabeler
 from .estimates import shown
+from .label_cost import cost_words, distinct_labels
 from .label_quality import calibration_report, truth_report
 from .prefixes import Prefix, PrefixResult, open_prefixes
 from .truth import TruthOf, arithmetic_truth
@@ -48,10 +49,12 @@ def label_report(
     labels = [label for row in rows for label in row.labels]
     prefixes = [prefix for row in rows for prefix in open_prefixes(row.rollout)]
     cost = sum((row.cost for row in rows), rejected_cost or Cost())
+    distinct = distinct_labels(rows)
     report: dict[str, Any] = {
         "problems": len({row.rollout.problem.unique_id for row in rows}),
         "rollouts": len(rows),
         "step_labels": len(labels),
+        "distinct_labels": distinct,
         "distinct_prefixes": len(results),
         "shared_prefixes": len(prefixes) - len(set(prefixes)),
         "decided_by_rollout": len(labels) - len(prefixes),
@@ -61,7 +64,9 @@ def label_report(
         "sources": dict(sorted(Counter(label.source for label in labels).items())),
         "rules": dict(sorted(Counter(map(_rule, labels)).items())),
         "tokens_per_label": cost.generated_tokens / max(1, len(labels)),
+        "tokens_per_distinct_label": _share(cost.generated_tokens, distinct),
         "cost_per_label": {name: getattr(cost, name) / max(1, len(labels)) for name in _TOKENS},
+        "cost_per_distinct_label": {name: _share(getattr(cost, name), distinct) for name in _TOKENS},
         "cost": cost.to_dict(),
         "by_position": _by_position(rows),
         "values_by_position": values_by_position(rows),
@@ -164,7 +169,8 @@ def label_table(report: Mapping[str, Any]) -> str:
         f"{report['decided_by_rollout']:,} decided by the rollout)",
         f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
         f"rules: {', '.join(f'{rule} {count:,}' for rule, count in report['rules'].items())}",
-        f"cost: {report['tokens_per_label']:.1f} tokens per label, {cost['generated_tokens']:,} generated, "
+        f"cost: {cost_words(report)}",
+        f"tokens: {cost['generated_tokens']:,} generated, "
         f"{cost['prefilled_tokens']:,} prefilled, {cost['cached_tokens']:,} cached, "
         + (f"{cost['flops']:.3g} FLOPs" if cost["flops"] else "no FLOPs counted"),
     ]

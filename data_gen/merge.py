@@ -28,9 +28,9 @@ from .shards import parse_shard, placed_rows
 
 # What a merged report adds up; the rest of each shard's report stands under `shards`.
 SUMMED = (
-    *("problems", "rollouts", "without_steps", "out_of_context", "step_labels", "distinct_prefixes"),
-    "shared_prefixes",
-    *("decided_by_rollout", "completions", "unknown_labels", "outcomes", "stop_reasons", "cost"),
+    *("problems", "rollouts", "without_steps", "out_of_context", "step_labels", "distinct_labels"),
+    *("distinct_prefixes", "shared_prefixes"),
+    *("decided_by_rollout", "completions", "unknown_labels", "outcomes", "stop_reasons", "cost", "rejected_cost"),
     *("completions_per_prefix", "rules", "sources"),
 )
 SHARED = ("generator", "grader", "labeler", "problem_set", "versions")  # kept where all shards agree

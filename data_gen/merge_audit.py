@@ -8,6 +8,7 @@ from typing import Any
 
 from prm.jsonl import read_jsonl
 from prm.labels import LabelledRollout
+from prm.rollouts import Cost
 
 from .label_page import write_label_page
 from .label_report import label_report
@@ -26,7 +27,8 @@ def merged_audit(path: Path, report_name: str, sums: Mapping[str, Any]) -> dict[
     if report_name != LABEL_REPORT:
         return dict(sums)
     rows = [LabelledRollout.from_dict(row, path=path, line=line) for line, row in read_jsonl(path)]
-    return {**label_report(rows, {}, str(sums.get("grader", ""))), **sums}
+    rejected = Cost.from_dict(sums["rejected_cost"]) if "rejected_cost" in sums else None
+    return {**label_report(rows, {}, str(sums.get("grader", "")), rejected_cost=rejected), **sums}
 
 
 def write_merged_page(path: Path, report_name: str, report: Mapping[str, Any]) -> None:

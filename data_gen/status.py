@@ -21,6 +21,7 @@ from prm.errors import ConfigError, DataError, MissingFileError
 from prm.report.formatting import percent, si
 from prm.report.formatting import seconds as duration
 
+from .label_cost import cost_words
 from .ledger_tally import LedgerTally, is_held, tally_ledger
 from .stage import read_json_object
 
@@ -184,9 +185,7 @@ def _result(report: dict[str, Any], stage: str, tally: LedgerTally) -> str:
         right = (report.get("outcomes") or {}).get("correct")
         return f"{report.get('rollouts', 0):,} rollouts" + (f", {right:,} right" if right is not None else "")
     labels = report.get("step_labels", 0)
-    text = f"{labels:,} step labels"
-    if report.get("tokens_per_label") is not None:
-        text += f" at {report['tokens_per_label']:.1f} generated tokens each"
+    text = cost_words({"step_labels": 0, **report})
     return text + (f", {labels / tally.seconds:,.1f} labels/s" if tally.seconds else "")
 
 

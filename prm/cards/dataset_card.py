@@ -66,7 +66,10 @@ def _identity(report: Report) -> list[tuple[str, str]]:
     rows = [("Labels", LABELERS.get(labeler, labeler))] if labeler else []
     if settings.get("model_name_or_path"):
         rows.append(("Completed by", f"`{settings['model_name_or_path']}`"))
-    rows.append(("Cost", f"{report['tokens_per_label']:.1f} generated tokens per label"))
+    cost = f"{report['tokens_per_label']:.1f} generated tokens per label"
+    if (each := report.get("tokens_per_distinct_label")) is not None:
+        cost += f", {each:.1f} per distinct prefix that has one"
+    rows.append(("Cost", cost))
     if report.get("hard_correct_share") is not None:
         rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%}"))
     if accuracy := (report.get("truth") or {}).get("step_accuracy"):
@@ -75,11 +78,12 @@ def _identity(report: Report) -> list[tuple[str, str]]:
 
 
 def _cost(report: Report) -> Table:
-    cost, each = report["cost"], report["cost_per_label"]
+    cost, each, distinct = report["cost"], report["cost_per_label"], report.get("distinct_labels")
     rows = [
         ["rollouts", number(report["rollouts"]), ""],
         ["step labels", number(report["step_labels"]), ""],
         ["of them unknown", number(report["unknown_labels"]), ""],
+        *([["distinct prefixes with a label", number(distinct), ""]] if distinct is not None else []),
         ["completions", number(report["completions"]), number(report["completions"] / max(1, report["step_labels"]))],
         *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), number(each[f"{kind}_tokens"])] for kind in _KINDS),
     ]

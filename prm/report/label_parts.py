@@ -110,6 +110,8 @@ def counts_table(report: Report) -> Table:
         ["completions", report["completions"]],
         ["generated tokens", report["cost"].get("generated_tokens")],
         ["tokens per label", report["tokens_per_label"]],
+        ["distinct prefixes with a label", report.get("distinct_labels")],
+        ["tokens per distinct prefix", report.get("tokens_per_distinct_label")],
         ["completions cut off", report["truncated_share"]],
         ["completions without an answer", report["unparsable_share"]],
     ]
@@ -117,14 +119,18 @@ def counts_table(report: Report) -> Table:
 
 
 def cost_table(report: Report) -> Table:
-    """Tokens in all and per label, by kind."""
-    cost, per_label = report["cost"], report["cost_per_label"]
+    """Tokens in all, per label and per distinct prefix that has one, by kind."""
+    cost, per_label, per_prefix = report["cost"], report["cost_per_label"], report.get("cost_per_distinct_label", {})
     rows = [
-        [name.removesuffix("_tokens") + " tokens", cost[name], per_label[name]]
+        [name.removesuffix("_tokens") + " tokens", cost[name], per_label[name], per_prefix.get(name)]
         for name in ("generated_tokens", "prefilled_tokens", "cached_tokens")
     ]
-    columns = [Column("cost"), Column("in all", "integer"), Column("per label", "number")]
-    caption = "Tokens of all completions; cached ones are prompts that were not computed again."
+    per = [Column("per label", "number"), Column("per distinct prefix", "number")]
+    columns = [Column("cost"), Column("in all", "integer"), *per]
+    caption = (
+        "Tokens of all completions; cached ones are prompts that were not computed again. A prefix that several "
+        "rollouts share has a label in each of them, and counts once among the distinct ones that have a known label."
+    )
     return Table(columns, rows, caption, "cost.csv")
 
 

@@ -13,6 +13,7 @@ import pytest
 from prm.data_gen.agreement import LabelledTwice, agreement_report, cohens_kappa, place_of
 from prm.data_gen.consensus import ConsensusLabeler
 from prm.data_gen.first_error import FirstErrorLabeler
+from prm.data_gen.label_page import _lead
 from prm.data_gen.label_quality import calibration_report, soft_value, truth_report
 from prm.data_gen.label_report import consensus_report, label_report, label_table, values_by_position
 from prm.data_gen.monte_carlo import MonteCarloLabeler
@@ -70,6 +71,27 @@ def test_labels_that_no_completion_made_have_no_rule() -> None:
     report = label_report([LabelledRollout(ROLLOUT, marks(1, 0, None))], {}, "exact/1")
     assert report["rules"] == {"none": 3} and report["sources"] == {"judge": 3}
     assert report["completions_per_prefix"] == {} and report["truncated_share"] is None
+
+
+def test_copies_of_a_prefix_are_one_distinct_label_and_unknown_ones_none() -> None:
+    other = replace(ROLLOUT, steps=("a7+5=12", "b12-3=9", "A: 9"), sample_index=1, outcome=Outcome.CORRECT)
+    elsewhere = replace(ROLLOUT, problem=replace(PROBLEM, problem="7a+6b-3", unique_id="p2"))
+    rows = [
+        LabelledRollout(ROLLOUT, marks(1, 0, 0), Cost(60, 30)),
+        LabelledRollout(replace(ROLLOUT, sample_index=2), marks(1, 0, 0)),
+        LabelledRollout(other, marks(1, None, 1)),
+        LabelledRollout(elsewhere, marks(1, None, None)),
+    ]
+    report = label_report(rows, {}, "exact/1")
+    assert (report["step_labels"], report["distinct_labels"]) == (12, 5)
+    assert (report["tokens_per_label"], report["tokens_per_distinct_label"]) == (5, 12)
+    assert report["cost_per_distinct_label"]["prefilled_tokens"] == 6
+    said = "12 step labels at 5.0 generated tokens each, 5 of distinct prefixes at 12.0"
+    assert said in label_table(report) and said in _lead(report)
+    rows = [LabelledRollout(ROLLOUT, marks(None, None, None), Cost(60))]
+    nothing = label_report(rows, {}, "exact/1")
+    assert (nothing["distinct_labels"], nothing["tokens_per_distinct_label"]) == (0, None)
+    assert "3 step labels at 20.0 generated tokens each\n" in label_table(nothing)
 
 
 def test_calibration_is_measured_on_soft_values_alone() -> None:

@@ -179,6 +179,8 @@ def test_the_report_counts_everything() -> None:
     assert (report["completions"], report["decided_by_rollout"]) == (20, 2)
     assert (report["truncated_share"], report["unparsable_share"], report["timeout_share"]) == (0.25, 0.25, 0)
     assert report["tokens_per_label"] == 5 * 4 * 2 / 8
+    # The two share their first prefix; all others differ.
+    assert report["distinct_labels"] == 7 and report["tokens_per_distinct_label"] == 5 * 4 * 2 / 7
     assert [entry["mean"] for entry in report["by_position"]] == [0.5, 0.25, 0.25, 0.5]
     assert report["by_position"][1] | {"mean": None} == {
         "position": 1,

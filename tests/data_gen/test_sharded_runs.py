@@ -82,6 +82,7 @@ def test_merged_labels_are_those_of_the_undivided_run(options: dict[str, Any], t
     together = merged(label, tmp_path)
     assert rows(together) == rows(whole)
     reports = [json.loads((path.parent / "label_report.json").read_text()) for path in (whole, together)]
-    for name in ("truth", "calibration", "by_position", "step_labels", "rules"):
+    figures = ("truth", "calibration", "by_position", "step_labels", "rules", "distinct_labels")
+    for name in (*figures, "tokens_per_label", "tokens_per_distinct_label"):
         assert reports[0][name] == reports[1][name], name
     assert (together.parent / "label_report.html").is_file()

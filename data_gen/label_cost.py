@@ -1,0 +1,37 @@
+"""What a label costs: tokens per label, and per distinct prefix that has one.
+
+Rollouts of a problem share their first steps, and a shared prefix has a label in each of them: in a tree, hundreds of
+rows repeat the same few. So tokens are divided by the labels, and by the distinct (problem, prefix) pairs that have a
+known one, which is what two labelers are compared by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prm.labels import LabelledRollout
+
+from .omega_tree import prefix_texts
+
+
+def distinct_labels(rows: Sequence[LabelledRollout]) -> int:
+    """How many distinct (problem, prefix) pairs have a known label, however many rollouts pass them."""
+    return len(
+        {
+            (row.rollout.problem.problem, row.rollout.problem.answer, text)
+            for row in rows
+            for text, label in zip(prefix_texts(row.rollout.steps, row.rollout.gaps), row.labels, strict=True)
+            if label.hard is not None
+        }
+    )
+
+
+def cost_words(report: Mapping[str, Any]) -> str:
+    """`60 step labels at 7.5 generated tokens each, 20 of distinct prefixes at 22.5`, from a report of any age."""
+    text = f"{report['step_labels']:,} step labels"
+    if report.get("tokens_per_label") is not None:
+        text += f" at {report['tokens_per_label']:.1f} generated tokens each"
+    if report.get("tokens_per_distinct_label") is None:
+        return text
+    return f"{text}, {report['distinct_labels']:,} of distinct prefixes at {report['tokens_per_distinct_label']:.1f}"
