@@ -15,9 +15,9 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from prm.problems import equality_form
 from prm.rollouts import Outcome
 
-from .decontamination import equality_form
 from .formats.base import Record
 
 Bools = npt.NDArray[np.bool_]

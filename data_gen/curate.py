@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prm.errors import ConfigError, DataError
+from prm.label_policies import AfterFirstError, Neutral
 from prm.problems import dataset_label
 from prm.progress import progress_bar
 from prm.training_rows import RejectedRow
@@ -28,7 +29,7 @@ from .decontamination import Decontaminator, check_ngram, split_spec
 from .formats import find_format, recognise
 from .formats.base import Format, NotHeldError, Record, Row, Where
 from .formats.exchange import read_records, write_row
-from .label_policies import AfterFirstError, Neutral, apply_policies
+from .label_policies import apply_policies
 from .row_files import read_rows, write_rows
 from .screening import (
     Balance,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from prm.errors import ConfigError, DataError
-from prm.problems import PROBLEM_COLUMNS, dataset_label
+from prm.problems import PROBLEM_COLUMNS, dataset_label, equality_form
 
 from .row_files import check_readable, read_rows
 
@@ -113,11 +113,6 @@ def split_spec(spec: str) -> tuple[str, str]:
         return head, tail
     check_readable(spec)
     return spec, ""
-
-
-def equality_form(text: str) -> str:
-    """The text without letter case and whitespace: equal problems have equal forms."""
-    return "".join(text.casefold().split())
 
 
 def _words(text: str) -> list[str]:

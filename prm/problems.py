@@ -40,6 +40,11 @@ def problem_id(problem: str) -> str:
     return hashlib.sha256(problem.encode()).hexdigest()[:16]
 
 
+def equality_form(problem: str) -> str:
+    """The text without letter case and whitespace: equal problems have equal forms."""
+    return "".join(problem.casefold().split())
+
+
 def dataset_label(dataset_name: str) -> str:
     """A file's own name, wherever it lies, or the name of a dataset; a file's content is identified by its hash."""
     return Path(dataset_name).name if Path(dataset_name).exists() else dataset_name

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prm.errors import ConfigError
+from prm.label_policies import end_of_first_error
 from prm.training_rows import StepRow
 
 
@@ -44,11 +45,6 @@ def drop_after_first_error(rows: Sequence[StepRow]) -> tuple[StepRow, ...]:
         kept = None if row.hard is None else row.hard[:end] + rest
         dropped.append(replace(row, labels=row.labels[:end] + rest, hard=kept))
     return tuple(dropped)
-
-
-def end_of_first_error(hard: Sequence[float | None]) -> int:
-    """How many steps there are up to the first wrong one, that one included; all of them where none is wrong."""
-    return next((index + 1 for index, label in enumerate(hard) if label is not None and label < 0.5), len(hard))
 
 
 def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:

@@ -16,7 +16,6 @@ from prm.problems import Problem, problem_id
 from prm.rollouts import Outcome, Rollout, StopReason
 
 STEP_GAP = "\n\n"  # formats that list their steps do not say what stood between them; an empty line is assumed
-RATINGS = frozenset({"prm800k"})  # sources whose value of 0.5 is a person's "neutral", not an estimate
 
 Row = dict[str, Any]
 
@@ -157,11 +156,6 @@ def texts(row: Row, name: str, where: Where) -> list[str]:
 def in_unit_interval(value: Any) -> bool:
     """Whether it is a number from 0 to 1, and no truth value."""
     return type(value) in (int, float) and 0 <= value <= 1
-
-
-def is_neutral(label: StepLabel) -> bool:
-    """Whether a person called the step neither right nor wrong (PRM800K's rating 0)."""
-    return label.source in RATINGS and not label.n_total and label.value == 0.5
 
 
 def hard_value(label: StepLabel) -> float | None:

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from prm.label_policies import is_neutral
 from prm.labels import StepLabel
 from prm.rollouts import StopReason
 
-from .base import NotHeldError, Record, Row, Where, column, imported, is_neutral
+from .base import NotHeldError, Record, Row, Where, column, imported
 
 NAME = "prm800k"
 HUMAN = "human"
