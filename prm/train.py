@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import set_seed
 from trl import ModelConfig
 
 from prm.config import parse_config, run_main
@@ -30,10 +29,10 @@ from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
 from prm.heads import build_model, load_tokenizer
 from prm.jsonl import write_json, write_jsonl
-from prm.progress import progress_bar
 from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
 from prm.run_record import RunRecord, prepare_output
 from prm.train_launch import launch, split_launch_arguments
+from prm.train_progress import BarCallback
 from prm.train_report import summary, training_metrics
 from prm.train_run import (
     METRICS_FILE,
@@ -236,48 +235,6 @@ def lora_config(model_config: VerifierModelConfig) -> Any:
     from trl import get_peft_config
 
     return get_peft_config(model_config)
-
-
-class BarCallback(TrainerCallback):
-    """One progress bar over the optimiser steps, and a line for each log above it."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._advance: Any = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
-    ) -> None:
-        if state.is_local_process_zero:
-            self._advance = self._stack.enter_context(progress_bar("train", state.max_steps, "step"))
-            self._advance(state.global_step)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
-    ) -> None:
-        if self._advance:
-            self._advance(1)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **others: Any,
-    ) -> None:
-        from tqdm import tqdm
-
-        shown = {k: v for k, v in (logs or {}).items() if isinstance(v, float) and not k.endswith("_per_second")}
-        if self._advance and shown:
-            line = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if name != "total_flos")
-            tqdm.write(f"step {state.global_step}  {line}", file=sys.stderr)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
-    ) -> None:
-        self._stack.close()
-        self._advance = None
 
 
 def write_merged(directory: Path, config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
