@@ -72,7 +72,9 @@ def _equal_mass_ranges(ordered: FloatArray, bins: int) -> list[tuple[int, int]]:
     n = len(ordered)
     changes = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [n]])
     wanted = np.arange(1, bins) * n / bins
-    nearest = changes[np.abs(changes[:, None] - wanted).argmin(axis=0)] if bins > 1 else []
+    above = np.searchsorted(changes, wanted)
+    below = np.maximum(above - 1, 0)
+    nearest = np.where(wanted - changes[below] <= changes[above] - wanted, changes[below], changes[above])
     cuts = sorted({0, n, *(int(cut) for cut in nearest)})
     return list(pairwise(cuts))
 
