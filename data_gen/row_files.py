@@ -124,7 +124,7 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
             given = map(_parquet_row, rows)
             while batch := list(islice(given, _BATCH)):
                 count += len(batch)
-                schema = pa.unify_schemas([schema, pa.Table.from_pylist(batch).schema], promote_options="permissive")
+                schema = pa.unify_schemas([schema, _schema(batch)], promote_options="permissive")
                 aside.writelines(dumps(row) + "\n" for row in batch)
             aside.seek(0)
             with pq.ParquetWriter(written, schema) as writer:
@@ -138,6 +138,14 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
         with suppress(FileNotFoundError):
             written.unlink()
     return count
+
+
+def _schema(batch: list[dict[str, Any]]) -> Any:
+    """The columns of all rows: `from_pylist` by itself takes those of the first one, and drops all others."""
+    import pyarrow as pa
+
+    every = dict.fromkeys(name for row in batch for name in row)
+    return pa.Table.from_pylist([{**dict.fromkeys(every), **batch[0]}, *batch[1:]]).schema
 
 
 def _parquet_row(row: dict[str, Any]) -> dict[str, Any]:

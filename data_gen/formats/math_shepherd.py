@@ -8,7 +8,9 @@ A step without a tag is one without a label, and is read as part of the next one
 itself. Tags within the problem (a few rows have them, by mistake) are not labels of steps. The last mark is that of
 the finished solution, and is read as its outcome.
 
-It cannot hold soft values, counts, sources, the reference answer, or costs.
+It cannot hold soft values, counts, sources, the reference answer, or costs. Where the text alone does not show the
+problem or the steps (no "Step 1:", steps without a label), a row that we write has them in the columns `problem` and
+`steps` as well.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from collections.abc import Sequence
 
 from prm.labels import StepLabel
 
-from .base import NotHeldError, Record, Row, Where, column, imported, outcome_of_last
-from .first_step import first_step_start
+from .base import NotHeldError, Record, Row, Where, column, imported, outcome_of_last, texts
+from .first_step import first_step_start, with_borders
 
 TAG = "ки"
 _VALUES = {"+": 1.0, "-": 0.0}
@@ -35,17 +37,13 @@ class MathShepherdFormat:
     def parse(self, row: Row, where: Where) -> list[Record]:
         text = column(row, "input", str, "a text", where)
         signs = _signs(text, column(row, "label", str, "a text", where), where)
-        start = first_step_start(text, where)
-        problem = text[:start].replace(TAG, "")
-        signs = signs[text[:start].count(TAG) :]
-        space = problem[len(problem.rstrip()) :]
-        steps, gaps = _steps(text[start:], space.removeprefix(" "))
-        labels = [StepLabel(self.name, value=_VALUES[sign]) for sign in signs]
-        labels += [StepLabel(self.name)] * (len(steps) - len(labels))
+        listed = row.get("problem") is not None and row.get("steps") is not None
+        problem, steps, gaps, marks = _listed(row, text, signs, where) if listed else _cut(text, signs, where)
+        labels = [StepLabel(self.name, value=_VALUES.get(mark)) for mark in marks]
         last = steps[-1] if steps else ""
         return [
             imported(
-                problem.rstrip(),
+                problem,
                 steps,
                 labels,
                 where,
@@ -70,7 +68,9 @@ class MathShepherdFormat:
             )
             for marks in ([TAG if sign else "" for sign in signs], signs)
         ]
-        return {"input": start + marked[0], "label": start + marked[1], "task": record.problem.subject}
+        row = {"input": start + marked[0], "label": start + marked[1], "task": record.problem.subject}
+        borders = {"problem": record.problem.problem, "steps": list(rollout.steps)}
+        return with_borders(self, record, row, borders)
 
 
 def _signs(text: str, label: str, where: Where) -> list[str]:
@@ -88,6 +88,40 @@ def _signs(text: str, label: str, where: Where) -> list[str]:
 
 def _joined(pieces: Sequence[str], signs: Sequence[str]) -> str:
     return "".join(piece + sign for piece, sign in zip(pieces, [*signs, ""], strict=True))
+
+
+Parts = tuple[str, list[str], list[str], list[str]]  # problem, steps, gaps, and each step's mark: "+", "-" or ""
+
+
+def _cut(text: str, signs: Sequence[str], where: Where) -> Parts:
+    """The parts of a text that shows them by its words and tags."""
+    start = first_step_start(text, where)
+    problem = text[:start].replace(TAG, "")
+    space = problem[len(problem.rstrip()) :]
+    steps, gaps = _steps(text[start:], space.removeprefix(" "))
+    marks = list(signs[text[:start].count(TAG) :])
+    return problem.rstrip(), steps, gaps, marks + [""] * (len(steps) - len(marks))
+
+
+def _listed(row: Row, text: str, signs: Sequence[str], where: Where) -> Parts:
+    """The parts of a text whose problem and steps are listed beside it, found in it one behind the other."""
+    problem, steps = column(row, "problem", str, "a text", where), texts(row, "steps", where)
+    wrong = where.error("the input is not made of its problem and steps", "Mend both columns, or delete them")
+    if not text.startswith(f"{problem} "):
+        raise wrong
+    left, gaps, marks = text[len(problem) + 1 :], list[str](), list[str]()
+    coming = iter(signs[problem.count(TAG) :])
+    for step in steps:
+        if (at := left.find(step)) < 0:
+            raise wrong
+        gaps.append(left[:at])
+        left = left[at + len(step) :]
+        marks.append(next(coming) if left.startswith(f" {TAG}") else "")
+        left = left.removeprefix(f" {TAG}")
+    gaps.append(left)
+    if any(TAG in gap for gap in gaps):
+        raise wrong
+    return problem, steps, gaps, marks
 
 
 def _steps(solution: str, first_gap: str) -> tuple[list[str], list[str]]:

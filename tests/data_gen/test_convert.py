@@ -76,6 +76,20 @@ def test_real_files_come_back_whatever_the_file_between(data_dir: Path, tmp_path
         assert rows(back) == rows(data_dir / name)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("between", ["math_shepherd", "rlhflow"])
+def test_solutions_come_back_from_formats_that_run_them_together(
+    data_dir: Path, tmp_path: Path, between: str, suffix: str
+) -> None:
+    source, middle = data_dir / "processbench/gsm8k.json", tmp_path / f"between{suffix}"
+    summary = convert(source, middle, between)
+    assert summary["written"] == 400 and "border" not in str(summary["lost"])
+    assert convert(middle, tmp_path / "back.jsonl", "processbench")["from"] == between
+    names = ("problem", "steps", "label")
+    back, real = ([[row[name] for name in names] for row in rows(path)] for path in (tmp_path / "back.jsonl", source))
+    assert back == real
+
+
 def test_what_is_lost_is_counted_and_said_once(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,6 +206,11 @@ def test_parquet_holds_columns_whose_type_shows_late(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"these rows are no Parquet .*\.jsonl instead"):
         write_rows(tmp_path / "b.parquet", [{"a": 1}, {"a": "x"}])
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_parquet_holds_columns_that_the_first_row_lacks(tmp_path: Path) -> None:
+    assert write_rows(tmp_path / "a.parquet", [{"a": 1}, {"b": "x", "a": 2}]) == 2
+    assert rows(tmp_path / "a.parquet") == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

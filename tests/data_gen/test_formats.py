@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,22 @@ def test_a_tag_in_the_problem_is_no_label() -> None:
             "the assistant's turn 'yes' is no mark",
         ),
         ("rlhflow", {"conversations": []}, "no user turn in it"),
+        ("rlhflow", {"conversations": [{"role": "user", "content": "Q a"}], "problem": "P"}, "does not begin with"),
+        (
+            "math_shepherd",
+            {"input": "Q a ки", "label": "Q a +", "task": "", "problem": "Q", "steps": ["b"]},
+            "not made of its problem and steps",
+        ),
+        (
+            "math_shepherd",
+            {"input": "Q a ки", "label": "Q a +", "task": "", "problem": "P", "steps": ["a"]},
+            "not made of its problem and steps",
+        ),
+        (
+            "math_shepherd",
+            {"input": "Q a ки b ки", "label": "Q a + b -", "task": "", "problem": "Q", "steps": ["a"]},
+            "not made of its problem and steps",
+        ),
         ("processbench", {"problem": "p", "steps": ["a"], "label": 1, "final_answer_correct": True}, "label 1 and 1"),
         ("processbench", {"problem": "p", "steps": "a", "label": 0, "final_answer_correct": True}, "steps is 'a'"),
         ("mc_values", {"question": "p", "steps": ["a"], "scores": [1.5]}, "the score 1.5"),
@@ -247,6 +264,100 @@ def test_what_a_format_cannot_hold_is_found(name: str, held: set[str], lost: set
     found = set(lost_fields(form, record, json.loads(json.dumps(write_row(form, record)))))
     assert lost <= found
     assert not held & found
+
+
+ONE_TEXT = ("math_shepherd", "rlhflow")  # problem and solution in one text, whose borders their own rows show by words
+
+
+def assert_comes_back(name: str, record: Record) -> Row:
+    """Through a row of `name`, as text and after the way through labels: the same problem, steps and hard labels."""
+    form = FORMATS[name]
+    row = json.loads(json.dumps(write_row(form, record)))
+    for again in (read(name, row), read(name, by_way_of_labels(name, row))):
+        assert again.problem.problem == record.problem.problem
+        assert again.rollout.steps == record.rollout.steps
+        assert [label.hard for label in again.labels] == [label.hard for label in record.labels]
+        if name == "math_shepherd":
+            assert again.rollout.gaps == record.rollout.gaps
+    assert "the border between the problem and its steps" not in set(lost_fields(form, record, row))
+    return row
+
+
+@pytest.mark.parametrize("name", ONE_TEXT)
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("prm800k_samples.jsonl", "prm800k"),
+        ("scan_base_100.jsonl", "mc_values"),
+        ("processbench/gsm8k.json", "processbench"),
+    ],
+)
+def test_real_rows_of_other_formats_come_back_from_one_text(data_dir: Path, file: str, source: str, name: str) -> None:
+    records = [
+        record
+        for line, row in read_rows(data_dir / file)
+        for record in read_records(find_format(source), row, Where(file, line))
+    ]
+    needed = ["problem" in assert_comes_back(name, record) for record in records]
+    assert any(needed) and not all(needed)  # those with one question mark are told apart as they are
+
+
+@pytest.mark.parametrize("name", ONE_TEXT)
+def test_any_steps_come_back_from_one_text(name: str) -> None:
+    for seed in range(300):
+        draw = random.Random(seed)
+        record = read("stepwise", stepwise_row(draw))
+        pieces = ["", " ", "a", "step 1: b", "Step 1: c", "\n", "x?", "+", "-", "1", "1 + 1"]
+        steps = tuple(draw.choice(pieces) + draw.choice(pieces) for _ in record.rollout.steps)
+        problem = replace(record.problem, problem="p" + draw.choice(pieces) + draw.choice(pieces))
+        gaps = ("", *[draw.choice(["\n", "\n\n", " ", ""]) for _ in steps])
+        rollout = replace(record.rollout, problem=problem, steps=steps, gaps=gaps)
+        changed = Record(replace(record.labelled, rollout=rollout))
+        try:
+            row = write_row(FORMATS[name], changed)
+        except NotHeldError:  # a step of blanks alone is not told from a gap
+            assert name == "math_shepherd" and not all(step.strip() for step in steps)
+            continue
+        again = read(name, json.loads(json.dumps(row)))
+        assert (again.problem.problem, again.rollout.steps) == (problem.problem, steps), row
+        assert [label.hard for label in again.labels] == [label.hard for label in record.labels], row
+
+
+@pytest.mark.parametrize("name", ONE_TEXT)
+def test_a_record_of_ours_whose_words_show_the_borders_needs_no_columns(name: str) -> None:
+    assert "problem" not in assert_comes_back(name, counted())
+    late = replace(counted().rollout, problem=Problem("Find Step 1: of 2+2", "4", "p1"))
+    row = assert_comes_back(name, Record(replace(counted().labelled, rollout=late)))
+    assert row["problem"] == "Find Step 1: of 2+2"
+
+
+def test_steps_behind_the_last_label_stay_apart_in_math_shepherd() -> None:
+    row = {"id": "1", "generator": "g", "problem": "Find x.", "steps": ["a", "b", "c", "d"], "label": 1}
+    written = assert_comes_back("math_shepherd", read("processbench", row | {"final_answer_correct": False}))
+    assert written == {
+        "input": "Find x. a ки\n\nb ки\n\nc\n\nd",
+        "label": "Find x. a +\n\nb -\n\nc\n\nd",
+        "task": "",
+        "problem": "Find x.",
+        "steps": ["a", "b", "c", "d"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "reason"),
+    [
+        ("math_shepherd", ("a ки", "b"), "keeps for its tags"),
+        ("rlhflow", (), "a solution without steps"),
+        ("math_shepherd", ("a", "b"), "borders are lost"),
+    ],
+)
+def test_what_one_text_cannot_hold_is_refused(name: str, steps: tuple[str, ...], reason: str) -> None:
+    record = counted()
+    gaps = ("", *["b, a" if reason == "borders are lost" else "\n" for _ in steps])  # a step within a gap
+    rollout = replace(record.rollout, steps=steps, gaps=gaps)
+    labels = (StepLabel("human"), StepLabel("human", value=1.0))[: len(steps)]
+    with pytest.raises(NotHeldError, match=reason):
+        write_row(FORMATS[name], Record(LabelledRollout(rollout, labels)))
 
 
 def test_a_biased_soft_value_is_not_written_as_one() -> None:
