@@ -67,7 +67,7 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
     """Convert a file; returns the summary, which is `<output>.convert.json` beside the output.
 
     Raises:
-        PrmError: bad input, see the messages.
+        PrmError: bad input, see the messages; or no row that could be converted.
     """
     config.check()
     output = DataOutput(
@@ -88,7 +88,8 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
         conversion = Conversion(config, reject, advance)
         write_rows(config.output_path, conversion.rows())
     conversion.warn()
-    return output.write_summary({**conversion.summary(), "rejected": dict(reasons.most_common())})
+    left_out = dict(reasons.most_common())
+    return output.write_summary({**conversion.summary(), "rejected": left_out}, conversion.counts["written"], left_out)
 
 
 class Conversion:

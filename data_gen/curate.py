@@ -119,7 +119,7 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
     """Curate files; returns the summary, which is `<output>.curate.json` beside the output.
 
     Raises:
-        PrmError: bad input, see the messages.
+        PrmError: bad input, see the messages; or no solution that was kept.
     """
     config.check()
     output = _output(config)
@@ -140,9 +140,9 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
                 written[output.paths[1].name] = write_rows(output.paths[1], rows)
     labels = [dataset_label(path) for path in config.input_path]
     inputs = labels if len(set(labels)) == len(labels) else list(config.input_path)
-    return output.write_summary(
-        curate_summary(curation.census, inputs, evaluation, written, curation.unreadable, curation.not_held)
-    )
+    summary = curate_summary(curation.census, inputs, evaluation, written, curation.unreadable, curation.not_held)
+    left_out = summary["rejected"] | summary["unreadable"] | summary["not_held"]
+    return output.write_summary(summary, sum(written.values()), left_out)
 
 
 def _output(config: CurateConfig) -> DataOutput:
@@ -176,7 +176,7 @@ class Curation:
         """The first pass.
 
         Raises:
-            DataError: a row that cannot be read, unless those are dropped; or none at all.
+            DataError: a row that cannot be read, unless those are dropped; or inputs without a row.
         """
         for number, line, row in self._read(advance):
             where = Where(self.config.input_path[number], line)
@@ -191,7 +191,7 @@ class Curation:
                 continue
             for record in records:
                 self.census.add(record, (number, line), *self._first_look(record))
-        if not len(self.census):
+        if not len(self.census) and not self.unreadable:
             paths = ", ".join(self.config.input_path)
             raise DataError("no solution in it", path=paths, remedy="Check the path, or run the stage that writes it")
 

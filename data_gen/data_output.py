@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prm.errors import ConfigError
+from prm.errors import ConfigError, DataError
 from prm.fingerprint import file_hash
 from prm.jsonl import atomic_write, dumps, write_json
 from prm.training_rows import RejectedRow
@@ -55,11 +55,29 @@ class DataOutput:
             raise ConfigError(f"{self.paths[0]} {what}; give another --output_path, or --overwrite true to replace it")
         return None
 
-    def write_summary(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the summary, which declares the command finished."""
+    def write_summary(self, facts: Mapping[str, Any], rows: int, left_out: Mapping[str, int]) -> dict[str, Any]:
+        """Write the summary, which declares the command finished.
+
+        Args:
+            rows: that were written, to all files together.
+            left_out: how many were not, by reason.
+
+        Raises:
+            DataError: none was written. The summary and the rejected rows are there then, and no empty output.
+        """
+        if not rows:
+            for path in self.paths:
+                path.unlink(missing_ok=True)
         outputs = {path.name: file_hash(path) for path in self.paths if path.exists()}
         summary = {**facts, "settings": self.settings, "outputs": outputs}
         write_json(self.summary_path, summary)
+        if not rows:
+            reasons = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+            raise DataError(
+                f"no row was kept, so that it was not written. Left out: {reasons}",
+                path=self.paths[0],
+                remedy=f"The rows are in {beside(self.paths[0], REJECTED)}, the counts in {self.summary_path}",
+            )
         return summary
 
     def _summary(self) -> dict[str, Any]:

@@ -119,10 +119,29 @@ def test_rows_that_the_format_cannot_hold_are_kept_apart_with_their_reason(tmp_p
     write_jsonl(
         tmp_path / "a.jsonl", [{"question": "p", "steps": ["a", "b"], "scores": [None, score]} for score in (1, 0)]
     )
-    summary = convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "processbench")
+    with pytest.raises(DataError, match=r"b.jsonl: no row was kept.*an unknown step before the first wrong one \(2\)"):
+        convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "processbench")
+    summary = json.loads((tmp_path / "b.convert.json").read_text())
     assert (summary["written"], summary["rejected"]) == (0, {"an unknown step before the first wrong one": 2})
+    assert not (tmp_path / "b.jsonl").exists()  # an empty file would look like an output
     rejected = rows(tmp_path / "b.rejected.jsonl")
     assert [(row["line"], row["row"]["scores"]) for row in rejected] == [(1, [None, 1]), (2, [None, 0])]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_conversion_that_keeps_nothing_fails_each_time_it_is_run(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"question": "p", "steps": ["a"], "scores": [2]}] * 3)
+    output = tmp_path / f"b{suffix}"
+    paths = ["--input_path", str(tmp_path / "a.jsonl"), "--output_path", str(output)]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stop:
+            run_main(lambda _: main(["convert", "--to", "labels", *paths, "--bad_rows", "drop"]))
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert "error: " in said and "no row was kept" in said and "(3)" in said and "b.rejected.jsonl" in said
+        assert not output.exists() and len(rows(tmp_path / "b.rejected.jsonl")) == 3
 
 
 def test_bad_rows_stop_the_conversion_or_are_dropped_with_their_line(shepherd: Path, tmp_path: Path) -> None:

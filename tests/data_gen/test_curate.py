@@ -330,13 +330,34 @@ def test_every_solution_is_kept_or_rejected_with_its_line(curate: Curate, tmp_pa
 
 def test_rows_that_the_output_cannot_hold_are_rejected_on_both_sides(curate: Curate, tmp_path: Path) -> None:
     rows = [labelled(f"{i}", ["a", "b"], [None, 0.0]) for i in range(40)]
-    summary = curate(rows, to_format="processbench", eval_fraction=0.5)
+    with pytest.raises(DataError, match=r"no row was kept.*\(40\)"):
+        curate(rows, to_format="processbench", eval_fraction=0.5)
+    summary = json.loads((tmp_path / "out.curate.json").read_text())
     reason = "processbench cannot hold an unknown step before the first wrong one"
     assert summary["not_held"] == {reason: 40}
     assert summary["written"] == {"out.jsonl": 0, "out.eval.jsonl": 0}
     rejected = read(tmp_path / "out.rejected.jsonl")
     assert sorted(row["line"] for row in rejected) == list(range(1, 41))
     assert {row["reason"] for row in rejected} == {reason}
+    assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "out.eval.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "reason"),
+    [
+        ([{"problem": "x"}] * 3, {"bad_rows": "drop", "from_format": "labels"}, r"for labels in a row.*\(3\)"),
+        ([labelled("x", ["a"], [None])] * 2, {}, r"no step with a known label \(2\)"),
+    ],
+)
+def test_a_curation_that_keeps_nothing_says_why_with_counts(
+    rows: list[Row], options: Row, reason: str, curate: Curate, tmp_path: Path
+) -> None:
+    for _ in range(2):  # a repetition is no success either
+        with pytest.raises(DataError, match=rf"out.jsonl: no row was kept.*{reason}.*out.rejected.jsonl"):
+            curate(rows, **options)
+    summary = json.loads((tmp_path / "out.curate.json").read_text())
+    assert summary["kept"] == 0 and summary["written"] == {"out.jsonl": 0}
+    assert len(read(tmp_path / "out.rejected.jsonl")) == len(rows)
 
 
 def test_bad_rows_are_named_or_dropped(curate: Curate, tmp_path: Path) -> None:
