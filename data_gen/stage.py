@@ -2,7 +2,8 @@
 
 The report beside a data file holds the settings and the data file's hash. The same settings and an untouched data file
 mean that there is nothing to do. A run with other settings is refused, unless it adds to what is there (more problems,
-more samples) or `overwrite` is set. What a run is about to do is written down before it starts, for `prm status`.
+more samples) or `overwrite` is set. What a run is about to do is written down before it starts, for `prm status`, and
+that file is gone when it is finished: its run record has what is still of use.
 """
 
 from __future__ import annotations
@@ -78,6 +79,16 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def last_run(directory: Path, stage: str) -> dict[str, Any]:
+    """What the last run of a stage wrote down as it began, or, where it is finished, in its report and its record:
+    its `settings`, `other_requests`, and how many problems or rollouts it had. Empty where there was none."""
+    if progress := read_json_object(directory / f"{stage}_progress.json"):
+        return progress
+    report, run = (read_json_object(directory / f"{stage}_{name}.json") for name in ("report", "run"))
+    kept = {name: value for name, value in run.items() if name in ("problems", "rollouts", "other_requests")}
+    return {**report, **kept} if report else {}
 
 
 def _brief(value: Any) -> str:
@@ -157,9 +168,19 @@ class StageOutput:
         }
         write_json(self.progress_path, facts)
 
+    def note_end(self) -> None:
+        """The run is finished; the report says so from now on."""
+        self.progress_path.unlink(missing_ok=True)
+
+    def facts_to_keep(self) -> dict[str, Any]:
+        """What was written down at the start and is of use when the run is finished."""
+        if self.plan is None:
+            return {}
+        return {self.plan.unit: self.plan.items, "other_requests": self.other_requests()}
+
     def other_requests(self) -> int:
         """How many requests in the ledger are those of runs that this one does not go on from."""
-        before = read_json_object(self.progress_path)
+        before = last_run(self.directory, self.stage)
         if not isinstance(before.get("settings"), dict):
             return 0
         changed = self._changed(before)
@@ -243,8 +264,11 @@ def run_stage(output: StageOutput, record: RunRecord, make: Make) -> StageSummar
     """
     with Ledger(output.ledger_path) as ledger, MathGrader() as grader:
         if report := output.finished_report():
+            output.note_end()
             return StageSummary(output.data_path, report, repeated=True)
         output.note_start()
         rows, report = make(ledger, grader)
-        report = output.write(rows, report, record, {"generation_seconds": round(ledger.seconds, 3)})
+        facts = {"generation_seconds": round(ledger.seconds, 3), **output.facts_to_keep()}
+        report = output.write(rows, report, record, facts)
+        output.note_end()
     return StageSummary(output.data_path, report)

@@ -23,7 +23,7 @@ from prm.report.formatting import seconds as duration
 
 from .label_cost import cost_words
 from .ledger_tally import LedgerTally, is_held, tally_ledger
-from .stage import read_json_object
+from .stage import last_run, read_json_object
 
 STAGES = ("rollout", "label")
 FINISHED, RUNNING, STOPPED, UNKNOWN = "finished", "running", "stopped", "unfinished"
@@ -91,7 +91,7 @@ def stage_status(directory: Path, stage: str) -> RunStatus:
     ledger = directory / f"{stage}_ledger.jsonl"
     held = is_held(ledger)
     tally = tally_ledger(ledger)
-    progress = read_json_object(directory / f"{stage}_progress.json")
+    progress = last_run(directory, stage)
     report = read_json_object(directory / f"{stage}_report.json")
     finished = (directory / f"{stage}s.jsonl").is_file() and _same_run(progress, report)
     state = RUNNING if held else FINISHED if finished else UNKNOWN if held is None else STOPPED
@@ -103,7 +103,7 @@ def stage_status(directory: Path, stage: str) -> RunStatus:
         "left": None if bound is None else max(0, bound - asked),
         **_ledger_facts(tally),
     }
-    lines = [("work", _work(progress or report, stage)), ("done", _done(asked, bound, progress, tally))]
+    lines = [("work", _work(progress, stage)), ("done", _done(asked, bound, progress, tally))]
     if tally.requests:
         lines += [("cost", _cost(tally)), ("rate", _rate(tally))]
     if state == FINISHED:
@@ -116,7 +116,7 @@ def stage_status(directory: Path, stage: str) -> RunStatus:
 
 
 def _same_run(progress: dict[str, Any], report: dict[str, Any]) -> bool:
-    """Whether the report is that of the run that was started last; runs of before wrote no progress."""
+    """Whether the report is that of the run that was started last."""
     return bool(report.get("settings")) and progress.get("settings", report["settings"]) == report["settings"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.stage import StageOutput
 from prm.data_gen.status import stage_status
 
 from prm.generation.hf import HFGenerator
@@ -62,10 +63,34 @@ def test_a_truth_may_be_given_later_and_nothing_is_asked_again(
     assert page.is_file()
 
 
-def test_a_run_leaves_its_plan_and_is_seen_as_finished(options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_writes_its_plan_down_and_leaves_none_when_it_is_finished(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out" / "label_progress.json"
+    planned: dict[str, Any] = {}
+
+    def write_and_look(output: StageOutput, *arguments: Any) -> dict[str, Any]:
+        planned.update(json.loads(path.read_text()))
+        return write(output, *arguments)
+
+    write = StageOutput.write
+    monkeypatch.setattr(StageOutput, "write", write_and_look)
     run_label(LabelConfig(**options))
-    progress = json.loads((tmp_path / "out" / "label_progress.json").read_text())
     expected = {"requests": 6, "exact": True, "rollouts": 1, "other_requests": 0}
-    assert {name: progress[name] for name in expected} == expected
+    assert {name: planned[name] for name in expected} == expected
+    assert not path.exists()
     run = stage_status(tmp_path / "out", "label")
     assert (run.state, run.facts["completions"], run.facts["verdicts"]) == ("finished", 6, 6)
+    assert "1 rollouts of rollouts.jsonl" in str(run) and "6 requests" in str(run)
+    path.write_text(json.dumps(planned))  # killed between the report and the removal
+    assert stage_status(tmp_path / "out", "label").state == "finished"
+    assert run_label(LabelConfig(**options)).repeated and not path.exists()
+
+
+def test_a_finished_run_knows_which_requests_are_another_ones(options: dict[str, Any], tmp_path: Path) -> None:
+    run_label(LabelConfig(**options))
+    run_label(LabelConfig(**options | {"seed": 5, "overwrite": True}))
+    run = stage_status(tmp_path / "out", "label")
+    assert (run.state, run.facts["requests"], run.facts["completions"]) == ("finished", 6, 12)
+    run_label(LabelConfig(**options | {"seed": 5, "n": 4}))  # goes on from it
+    assert stage_status(tmp_path / "out", "label").facts["requests"] == 2 * 4
