@@ -14,9 +14,15 @@ _METRICS = {
     "loss": "Loss, in nats per label",
     "step_accuracy": "Accuracy of steps",
     "accuracy": "Accuracy of solutions",
+    "brier": "Brier score (lower is better)",
+    "ece": "Expected calibration error (lower is better)",
     "auroc": "AUROC",
     "auroc_within": "AUROC within a problem (chance: 0.5)",
+    "auprc_of_wrong": "AUPRC of what is wrong",
+    "base_rate_of_wrong": "Share of what is wrong (the AUPRC of a scorer without skill)",
     "first_error_f1": "F1 of finding the first wrong step (ProcessBench's)",
+    "first_error_f1_fitted": "The same at a threshold fitted on other problems",
+    "accuracy_fitted": "Accuracy of solutions at a threshold fitted on other problems",
 }
 _SETTINGS = {
     "learning_rate": "Learning rate",
@@ -37,13 +43,19 @@ _SETTINGS = {
 
 def training_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Tables of a `train_metrics.json`; none where it is empty."""
-    measured = [(_METRICS.get(name, words(name)), show(value)) for name, value in metrics.get("eval", {}).items()]
+    measured = [(_metric(name), show(value)) for name, value in metrics.get("eval", {}).items()]
     rows = {
         "Data": _data(metrics.get("data", {})),
         "Settings": _settings(metrics),
         "Measured on held-out rows, with 95% intervals": measured,
     }
     return [Table(title, markdown_table(["", ""], found)) for title, found in rows.items() if found]
+
+
+def _metric(name: str) -> str:
+    """`auroc`, or `monte_carlo/auroc` for the labels of one source."""
+    source, _, metric = name.rpartition("/")
+    return _METRICS.get(metric, words(metric)) + (f", labels of {source}" if source else "")
 
 
 def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:

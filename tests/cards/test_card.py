@@ -172,7 +172,11 @@ def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[...
         },
         "parameters": {"total": 1000, "trainable": 10, "dtype": "float32"},
         "training": {"steps": 7, "epochs": 2.0, "loss_history": [{"step": 1, "loss": 0.7}], "final_loss": None},
-        "eval": {"auroc": {"value": 0.81234, "low": 0.78, "high": 0.84, "n": 50}, "loss": {"value": 0.5}},
+        "eval": {
+            "auroc": {"value": 0.81234, "low": 0.78, "high": 0.84, "n": 50},
+            "loss": {"value": 0.5},
+            "judge/ece": {"value": 0.125},
+        },
     }
     (directory / "train_metrics.json").write_text(json.dumps(metrics))
     card = card_for(read_facts(directory), "user/my-prm", SNIPPETS)
@@ -191,6 +195,7 @@ def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[...
         "Optimiser steps | 7 (2 epochs)",
         "AUROC | 0.8123 [0.78, 0.84]",
         "Loss, in nats per label | 0.5",
+        "Expected calibration error (lower is better), labels of judge | 0.125",
     ):
         assert f"| {row} |" in card
     assert str(tmp_path) not in card and "labels were shuffled" in card

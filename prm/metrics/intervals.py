@@ -1,0 +1,127 @@
+"""The metrics of one evaluation with 95% bootstrap intervals over problems, for a report or a card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from prm.metrics.names import Kind
+from prm.metrics.points import FITTED_NAME, held_out_half, metrics_of
+from prm.metrics.predictions import Array, Predictions
+from prm.stats import ranking
+from prm.stats.calibration import expected_calibration_error
+from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
+from prm.stats.thresholds import first_errors
+
+Statistic = Callable[[Any], float]
+
+
+def metric_intervals(
+    margins_NS: Array,
+    targets_NS: Array,
+    hard_NS: Array,
+    groups_N: Array,
+    sources_N: Array | None = None,
+    *,
+    kind: Kind,
+    threshold: float = 0.5,
+    source_names: Sequence[str] = (),
+    resamples: int = 500,
+) -> dict[str, dict[str, float]]:
+    """The metrics of `verifier_metrics` with their intervals; a fitted threshold is held fixed, for it was fitted on
+    other problems.
+
+    Returns:
+        For each metric that is defined and measures something `{"value", "low", "high", "n"}`, `n` being the number of
+        problems it rests on.
+
+    Raises:
+        DataError: a score that is not a number.
+    """
+    everything = Predictions(margins_NS, targets_NS, hard_NS, groups_N, sources_N, source_names)
+    bars = _bars(everything, kind, threshold, resamples)
+    for source, part in everything.by_source().items():
+        bars |= {f"{source}/{name}": bar for name, bar in _bars(part, kind, threshold, resamples).items()}
+    return bars
+
+
+def _bars(predictions: Predictions, kind: Kind, threshold: float, resamples: int) -> dict[str, dict[str, float]]:
+    point = metrics_of(predictions, kind, threshold)
+    bars = _bootstrapped(predictions, _statistics(predictions, threshold), point, resamples)
+    if "ece" in bars:
+        bars["ece"] = _reflected(bars["ece"])
+    if "auroc_within" in point:
+        bars["auroc_within"] = bootstrap_mean(ranking.aurocs_per_group(*predictions.labelled()))
+    if FITTED_NAME[kind] in point and (split := held_out_half(predictions, kind)):
+        name = FITTED_NAME[kind]
+        at_fitted = _statistics(split[1], split[0])[name.removesuffix("_fitted")]
+        bars |= _bootstrapped(split[1], {name: at_fitted}, point, resamples)
+    return {
+        name: {"value": point[name], "low": bars[name].low, "high": bars[name].high, "n": bars[name].n}
+        for name in point
+        if name in bars and not math.isnan(bars[name].low)
+    }
+
+
+def _bootstrapped(
+    predictions: Predictions, statistics: dict[str, Statistic], point: dict[str, float], resamples: int
+) -> dict[str, Estimate]:
+    return {
+        name: bootstrap_statistic(statistic, len(predictions), clusters=predictions.groups_N, resamples=resamples)
+        for name, statistic in statistics.items()
+        if name in point
+    }
+
+
+def _statistics(predictions: Predictions, threshold: float) -> dict[str, Statistic]:
+    """Each metric as a function of the solutions that were drawn."""
+    scores_NS, hard_NS, targets_NS = predictions.scores_NS, predictions.hard_NS, predictions.targets_NS
+    known_NS, targeted_NS = hard_NS >= 0, targets_NS >= 0
+    squares_NS = np.where(targeted_NS, (scores_NS - targets_NS) ** 2, 0)
+    accuracy = _mean_over(((scores_NS >= threshold) == (hard_NS == 1)) & known_NS, known_NS)
+    errors = first_errors(scores_NS, hard_NS, threshold)
+
+    def judged(rows: Any) -> tuple[Array, Array]:
+        known = known_NS[rows]
+        return scores_NS[rows][known], hard_NS[rows][known].astype(int)
+
+    def calibration_error(rows: Any) -> float:
+        known = targeted_NS[rows]
+        return expected_calibration_error(scores_NS[rows][known], targets_NS[rows][known]) if known.any() else math.nan
+
+    def first_error(rows: Any) -> float:
+        usable = rows[errors.usable[rows]]
+        return ranking.first_error_f1(errors.predicted[usable], errors.true[usable]).f1
+
+    return {
+        "loss": _mean_over(predictions.losses_NS(), targeted_NS),
+        "brier": _mean_over(squares_NS, targeted_NS),
+        "ece": calibration_error,
+        "step_accuracy": accuracy,
+        "accuracy": accuracy,
+        "auroc": lambda rows: ranking.auroc(*judged(rows)),
+        "auprc_of_wrong": lambda rows: ranking.auprc_of_wrong(*judged(rows)).value,
+        "base_rate_of_wrong": _mean_over(known_NS & (hard_NS == 0), known_NS),
+        "first_error_f1": first_error,
+    }
+
+
+def _mean_over(values_NS: Array, counted_NS: Array) -> Statistic:
+    """The mean of the values that count; the others are 0."""
+    sums, counts = values_NS.sum(axis=1), counted_NS.sum(axis=1)
+
+    def mean(rows: Any) -> float:
+        count = counts[rows].sum()
+        return float(sums[rows].sum() / count) if count else math.nan
+
+    return mean
+
+
+def _reflected(bar: Estimate) -> Estimate:
+    """The basic bootstrap interval, 2 x - high to 2 x - low. A mean of absolute values is biased upwards, and in a
+    resample as much again as in the data: percentiles would lie above the number they belong to."""
+    low, high = max(0.0, 2 * bar.mean - bar.high), 2 * bar.mean - bar.low
+    return Estimate(bar.mean, min(low, bar.mean), max(high, bar.mean), bar.n)
