@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from prm.grading import Grader
 from prm.labels import LabelledRollout, StepLabel
 from prm.rollouts import Outcome, Rollout
+from prm.training_rows import OUTCOME_SOURCE
 
 from .prefixes import rollout_outcomes
 
-SOURCE = "outcome"
 _VALUES = {Outcome.CORRECT: 1.0, Outcome.WRONG: 0.0}
 
 
@@ -32,6 +32,6 @@ class ImplicitLabeler:
     def _labels(self, rollout: Rollout, outcome: Outcome | None) -> tuple[StepLabel, ...]:
         if not rollout.steps:
             return ()
-        unknown = StepLabel(SOURCE)
-        last = StepLabel(SOURCE, value=_VALUES.get(outcome)) if outcome else unknown
+        unknown = StepLabel(OUTCOME_SOURCE)
+        last = StepLabel(OUTCOME_SOURCE, value=_VALUES.get(outcome)) if outcome else unknown
         return (*[unknown] * (len(rollout.steps) - 1), last)

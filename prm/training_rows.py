@@ -9,7 +9,8 @@ and views of rows are `prm.row_views`', several data sets at once `prm.mixture`'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ __all__ = [  # noqa: RUF022 (by where they come from)
     "reject",
     "rows_from_columns",
 ]
+
+logger = logging.getLogger(__name__)
+
+OUTCOME_SOURCE = "outcome"  # of `prm label --labeler implicit`: the solution's outcome as the label of its last step
 
 
 def load_rows(
@@ -81,6 +86,7 @@ def load_rows(
             path=path_or_name,
             remedy="Run the stage that writes it again, or check the path",
         )
+    _check_step_labels(rows, how, str(path_or_name))
     return LoadedRows(tuple(rows), counts.dropped, +counts.changed)
 
 
@@ -106,7 +112,31 @@ def rows_from_columns(
             continue
         if row is not None:
             rows.append(row)
+    _check_step_labels(rows, how, name)
     return rows
+
+
+def _check_step_labels(rows: Sequence[StepRow], reading: Reading, name: str) -> None:
+    """Warn where a PRM would learn the outcome of solutions as if it were the mark of their last step.
+
+    Raises:
+        DataError: there is nothing else to learn: all labels are outcomes.
+    """
+    several = [row for row in rows if len(row.labels) > 1]
+    last_alone = [row for row in several if not any(label is not None for label in row.labels[:-1])]
+    outcomes = sum(row.source == OUTCOME_SOURCE for row in last_alone)
+    if reading.kind != "prm" or not last_alone:
+        return
+    if outcomes == len(several):
+        raise DataError(
+            "outcomes alone: no row has a label before its last step, and a PRM would learn nothing of steps",
+            path=name,
+            remedy="Train an outcome model (orm) on them, or make step labels (prm label --labeler monte_carlo)",
+        )
+    if outcomes:
+        logger.warning("%s: the one label of %d of %d rows is the outcome, not a step's", name, outcomes, len(rows))
+    elif len(last_alone) == len(several):
+        logger.warning("%s: no row has a label before its last step; a PRM learns nothing of the steps before", name)
 
 
 def reject(error: DataError, record: dict[str, Any], rejected: list[RejectedRow] | None) -> RejectedRow:
