@@ -1,211 +1,129 @@
-"""From training rows to padded batches: encode once, drop nothing silently, draw the same global batches anywhere.
+"""From encoded rows to batches: little padding, and the same global batches under every split.
 
-`StepFormat` decides the ids and the score positions; the objective of them is `prm.objectives`', the loop
-`prm.trainer`'s.
+Rows are encoded by `prm.encoding`; the losses are `prm.losses`', the loop `prm.trainer`'s.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from prm.errors import DataError, FormatError
-from prm.objectives import IGNORED
-from prm.progress import progress_bar
-from prm.step_format import MemoTokenizer, StepFormat
-from prm.training_rows import Kind, RejectedRow, StepRow
+from prm.encoding import EncodedDataset, EncodedRow
+from prm.losses.base import PADDED
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-PADDED = -100.0  # a target where there is no step at all; `IGNORED` is a step of which nothing is known
 SamplingStrategy = Literal["random", "sequential", "group_by_length"]
 _POOL_BATCHES = 50  # global batches sorted by length at a time, as in transformers' own sampler
+_NO_TOKEN = -100
 
 
 @dataclass(frozen=True)
-class EncodedRow:
-    """Token ids, and at each score position the target to learn, the hard label to measure against, and the
-    problem's number."""
+class EncodedPairs:
+    """Pairs of rows of one dataset, chosen and rejected, as a map-style dataset; index `len(self)` is a blank pair."""
 
-    input_ids: list[int]
-    positions: list[int]
-    targets: list[float]
-    hard: list[float]
-    group: int = -1
-
-
-@dataclass(frozen=True)
-class EncodingCounts:
-    """What a set of rows became: tokens, units of the loss, and what did not fit into `max_length`."""
-
-    rows: int = 0
-    groups: int = 0
-    tokens: int = 0
-    labels: int = 0
-    mean_target: float = 0.0
-    truncated_rows: int = 0
-    dropped_steps: int = 0
-    dropped_labels: int = 0
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-
-class EncodedDataset:
-    """Encoded rows as a map-style dataset. Index `len(self)` is the blank row that fills the last global batch."""
-
-    def __init__(self, rows: Sequence[EncodedRow], counts: EncodingCounts, pad_token_id: int):
-        self.rows, self.counts = list(rows), counts
-        self._blank = EncodedRow([pad_token_id], [], [], [])
+    dataset: EncodedDataset
+    pairs: Sequence[tuple[int, int]]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.pairs)
 
-    def __getitem__(self, index: int) -> EncodedRow:
-        return self._blank if index == len(self.rows) else self.rows[index]
+    def __getitem__(self, index: int) -> tuple[EncodedRow, EncodedRow]:
+        blank = len(self.dataset)
+        chosen, rejected = (blank, blank) if index == len(self) else self.pairs[index]
+        return self.dataset[chosen], self.dataset[rejected]
 
-    def sorted_by_length(self) -> EncodedDataset:
-        """The longest rows first: little padding, and too large a batch fails at once."""
-        rows = sorted(self.rows, key=lambda row: -len(row.input_ids))
-        return EncodedDataset(rows, self.counts, self._blank.input_ids[0])
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of the longer solution of each pair, which the shorter one is padded to."""
+        import numpy as np
 
-
-def encode_rows(
-    rows: Sequence[StepRow],
-    step_format: StepFormat,
-    tokenizer: Any,
-    *,
-    kind: Kind,
-    max_length: int,
-    label: str | None = None,
-    rejected: list[RejectedRow] | None = None,
-) -> EncodedDataset:
-    """Encode rows once, exactly as the verifier will.
-
-    Whole steps are dropped from the end where a row is longer than `max_length`, and counted with their labels.
-
-    Args:
-        label: name of a progress bar; `None` shows none.
-        rejected: takes the rows that cannot be encoded; `None` refuses them.
-
-    Raises:
-        DataError: rows that cannot be encoded or that keep no label, with the file and line of the first; or, where
-            such rows are rejected, no other row.
-    """
-    groups: dict[str, int] = {}
-    encoded: list[EncodedRow] = []
-    refused: list[tuple[StepRow, str]] = []
-    dropped = {"truncated_rows": 0, "dropped_steps": 0, "dropped_labels": 0}
-    memo = MemoTokenizer(tokenizer)
-    with progress_bar(label, len(rows), "row") if label else _no_bar() as advance:
-        for row in rows:
-            group = groups.setdefault(row.group, len(groups))
-            try:
-                encoded.append(_encode(row, group, step_format, memo, kind, max_length, dropped))
-            except FormatError as error:
-                refused.append((row, str(error)))
-            advance(1)
-    if refused and (rejected is None or not encoded):
-        raise _refusal(refused)
-    if rejected is not None:
-        rejected += [_rejected(row, why) for row, why in refused]
-    targets = [target for row in encoded for target in row.targets if target >= 0]
-    counts = EncodingCounts(
-        rows=len(encoded),
-        groups=len({row.group for row in encoded}),
-        tokens=sum(len(row.input_ids) for row in encoded),
-        labels=len(targets),
-        mean_target=sum(targets) / len(targets) if targets else 0.0,
-        **dropped,
-    )
-    return EncodedDataset(encoded, counts, tokenizer.pad_token_id)
-
-
-def _encode(
-    row: StepRow,
-    group: int,
-    step_format: StepFormat,
-    tokenizer: Any,
-    kind: Kind,
-    max_length: int,
-    dropped: dict[str, int],
-) -> EncodedRow:
-    solution = step_format.encode(row.prompt, row.completions, tokenizer, max_length=max_length)
-    kept = len(solution.score_positions)
-    if all(label is None for label in row.labels[:kept]):
-        raise FormatError(
-            f"only {kept} of {len(row.completions)} steps fit into max_length={max_length}, and no label is left; "
-            "raise max_length, or delete the row"
-        )
-    if solution.n_dropped:
-        dropped["truncated_rows"] += 1
-        dropped["dropped_steps"] += solution.n_dropped
-        dropped["dropped_labels"] += sum(label is not None for label in row.labels[kept:])
-    first = kept - 1 if kind == "orm" else 0  # an outcome is read at the last score position alone
-    return EncodedRow(
-        solution.input_ids,
-        solution.score_positions[first:],
-        [IGNORED if label is None else label for label in row.labels[first:kept]],
-        [IGNORED if label is None else float(label) for label in row.hard_labels[first:kept]],
-        group,
-    )
-
-
-def _refusal(refused: Sequence[tuple[StepRow, str]]) -> DataError:
-    row, why = refused[0]
-    more = f" (and {len(refused) - 1} more rows like it)" if len(refused) > 1 else ""
-    return DataError(
-        why + more, path=row.path or "training rows", line=row.line, remedy="bad_rows: drop trains without such rows"
-    )
-
-
-def _rejected(row: StepRow, why: str) -> RejectedRow:
-    kept = {"prompt": row.prompt, "completions": list(row.completions), "labels": list(row.labels)}
-    return RejectedRow(row.path or "training rows", row.line, why, kept)
-
-
-class _no_bar:
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda count: None
-
-    def __exit__(self, *exception: object) -> None:
-        return None
+        return self.dataset.lengths[np.asarray(self.pairs)].max(-1)
 
 
 @dataclass(frozen=True)
 class StepCollator:
-    """Pads rows on the right.
+    """Makes a batch of rows: padded on the right, or one after the other in a single row (`padding_free`).
 
-    Returns `input_ids` (B, T), `positions` (B, S), `targets` and `hard` (B, S), `group` (B, 1), and an
+    Returns `input_ids` (B, T), `positions` (B, S), the score positions counted in the *flattened* tokens, `targets`,
+    `hard`, `n_correct` and `n_total` (B, S), `group`, `source` and `row` (B, 1). Padded batches have an
     `attention_mask` (B, T) only if `with_mask`: under causal attention no real token sees the padding behind it, and
-    without a mask the CPU kernels are two to three times faster.
+    without a mask the CPU kernels are two to three times faster. Padding-free ones have T = all tokens in one row and
+    `position_ids` (1, T) that start again with each solution, which is how transformers keeps them apart.
+
+    Args:
+        implicit: also `predict_at`, `next_ids` (B, R), `ends` and `reference` (B, S), see `prm.heads.implicit`.
     """
 
     pad_token_id: int
     with_mask: bool = False
+    padding_free: bool = False
+    implicit: bool = False
 
-    def __call__(self, rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[EncodedRow | tuple[EncodedRow, EncodedRow]]) -> dict[str, torch.Tensor]:
         import torch
 
-        width = max(len(row.input_ids) for row in rows)
-        steps = max(1, *(len(row.positions) for row in rows))
-
-        def stack(values: list[list[Any]], width: int, padding: float) -> torch.Tensor:
-            return torch.tensor([value + [padding] * (width - len(value)) for value in values])
-
-        batch = {
-            "input_ids": stack([row.input_ids for row in rows], width, self.pad_token_id),
-            "positions": stack([row.positions for row in rows], steps, 0),
-            "targets": stack([row.targets for row in rows], steps, PADDED),
-            "hard": stack([row.hard for row in rows], steps, PADDED),
-            "group": torch.tensor([[row.group] for row in rows]),
-        }
-        if self.with_mask:
-            batch["attention_mask"] = stack([[1] * len(row.input_ids) for row in rows], width, 0)
+        rows = [row for item in items for row in (item if isinstance(item, tuple) else (item,))]
+        starts, batch = self._padding_free(rows) if self.padding_free else self._padded(rows)
+        batch["positions"] = _stacked([row.positions + start for row, start in zip(rows, starts, strict=True)], 0)
+        for name, padding in (("targets", PADDED), ("hard", PADDED), ("n_correct", 0), ("n_total", 0)):
+            batch[name] = _stacked([getattr(row, name) for row in rows], padding)
+        for name in ("group", "source", "index"):
+            batch[name] = torch.tensor([[getattr(row, name)] for row in rows])
+        if self.implicit:
+            batch |= _read_by_token(rows, starts)
         return batch
+
+    def _padded(self, rows: Sequence[EncodedRow]) -> tuple[list[int], dict[str, torch.Tensor]]:
+        import torch
+
+        batch = {"input_ids": _stacked([row.input_ids for row in rows], self.pad_token_id)}
+        width = batch["input_ids"].shape[1]
+        if self.with_mask:
+            lengths = torch.tensor([len(row.input_ids) for row in rows])
+            batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+        return [width * index for index in range(len(rows))], batch
+
+    def _padding_free(self, rows: Sequence[EncodedRow]) -> tuple[list[int], dict[str, torch.Tensor]]:
+        import numpy as np
+        import torch
+
+        lengths = [len(row.input_ids) for row in rows]
+        batch = {
+            "input_ids": torch.from_numpy(np.concatenate([row.input_ids for row in rows])).long()[None],
+            "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        }
+        return [0, *np.cumsum(lengths).tolist()][:-1], batch
+
+
+def _read_by_token(rows: Sequence[EncodedRow], starts: Sequence[int]) -> dict[str, torch.Tensor]:
+    import numpy as np
+
+    at = [np.arange(row.prompt_length - 1, len(row.input_ids) - 1) for row in rows]
+    references = [np.zeros(len(row.positions)) if row.reference is None else row.reference for row in rows]
+    return {
+        "predict_at": _stacked([each + start for each, start in zip(at, starts, strict=True)], 0),
+        "next_ids": _stacked([row.input_ids[row.prompt_length :] for row in rows], _NO_TOKEN),
+        "ends": _stacked([row.positions + 1 - row.prompt_length for row in rows], 0),
+        "reference": _stacked(references, 0.0).float(),
+    }
+
+
+def _stacked(values: Sequence[np.ndarray], padding: float) -> torch.Tensor:
+    """Rows of different lengths, padded on the right to the longest, at least 1 wide: (B, width)."""
+    import numpy as np
+    import torch
+
+    width = max(1, *(len(value) for value in values))
+    whole = values[0].dtype.kind == "i"
+    stacked = np.full((len(values), width), padding, np.int64 if whole else np.float32)
+    for row, value in zip(stacked, values, strict=True):
+        row[: len(value)] = value
+    return torch.from_numpy(stacked)
 
 
 class GlobalBatchSampler:
@@ -226,7 +144,7 @@ class GlobalBatchSampler:
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         *,
         global_batch: int,
         shard: int,
@@ -235,7 +153,8 @@ class GlobalBatchSampler:
         epoch: Callable[[], int] = lambda: 0,
         drop_last: bool = False,
     ):
-        self.lengths, self.global_batch, self.shard = lengths, global_batch, shard
+        self.lengths: list[int] = [int(length) for length in lengths]
+        self.global_batch, self.shard = global_batch, shard
         self.strategy, self.seed, self.epoch, self.drop_last = strategy, seed, epoch, drop_last
 
     def __len__(self) -> int:

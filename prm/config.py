@@ -85,7 +85,7 @@ def _check_options(arguments: Sequence[str], known: list[str]) -> None:
         if argument.startswith("--") and argument != "--help":
             name = argument[2:].split("=")[0].replace("-", "_")
             if not (name.startswith("no_") and name[3:] in known):
-                _check_key(argument[2:].split("=")[0], known, "")
+                check_key(argument[2:].split("=")[0], known, "")
 
 
 def _checked_recipe(path: Path, kinds: list[type], known: list[str]) -> dict[str, Any]:
@@ -95,17 +95,26 @@ def _checked_recipe(path: Path, kinds: list[type], known: list[str]) -> dict[str
     if not isinstance(variables, dict):
         raise ConfigError(f"{path}: {ENVIRONMENT} is a mapping of variables to values")
     for key in recipe:
-        _check_key(key, known, f"{path}: ")
+        check_key(key, known, f"{path}: ")
     os.environ.update({str(name): str(value) for name, value in variables.items()})
     return fit_recipe(recipe, kinds, path)
 
 
-def _check_key(key: str, known: list[str], where: str) -> None:
+def check_key(key: str, known: list[str], where: str, *, otherwise: str = "run with --help to see the keys") -> None:
+    """Refuse an unknown key, dashes taken for underscores.
+
+    Args:
+        where: what stands before the message.
+        otherwise: what to say where no known key is near.
+
+    Raises:
+        ConfigError: it is unknown; the nearest is named.
+    """
     name = key.replace("-", "_")
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else "run with --help to see the keys"
+    hint = f"did you mean {near[0]!r}?" if near else otherwise
     raise ConfigError(f"{where}unknown key {key!r}; {hint}")
 
 

@@ -118,7 +118,7 @@ def read_row(record: dict[str, Any], reading: Reading, place: Place, counts: Rea
     if "labels" not in record:
         raise place.error(
             "a rollout without step labels",
-            "A PRM learns from the labels.jsonl of `prm label`; an ORM (kind: orm) learns from rollouts",
+            "A PRM learns from the labels.jsonl of `prm label`; an ORM (objective: orm) learns from rollouts",
         )
     labelled = LabelledRollout.from_dict(record, path=place.path, line=place.line)
     return _labelled_row(labelled, reading, place, counts)

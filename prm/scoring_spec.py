@@ -16,7 +16,7 @@ SPEC_FILE = "scoring_spec.json"
 SPEC_VERSION = 1
 
 Kind = Literal["prm", "orm"]
-Head = Literal["token_classification", "sequence_classification", "reward_tokens"]
+Head = Literal["token_classification", "sequence_classification", "reward_tokens", "implicit"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,13 @@ class ScoringSpec:
         kind: `prm` scores every step, `orm` the finished solution.
         head: `token_classification`: softmax over the labels (wrong, correct) at each score position;
             `sequence_classification`: sigmoid of the one logit at the last score position;
-            `reward_tokens`: a causal language model, softmax over the next-token logits of `reward_tokens`.
+            `reward_tokens`: a causal language model, softmax over the next-token logits of `reward_tokens`;
+            `implicit`: a causal language model, sigmoid of `beta` times its log-ratio to `reference_model` up to the
+            end of each step.
         step_format: how problem and steps are encoded, and where the scores are.
         reward_tokens: the token that means wrong and the one that means correct; `reward_tokens` heads only.
+        beta, reference_model: of `implicit` heads only.
+        temperature: the margin is divided by it before the sigmoid; 1 where the head's own weights are calibrated.
         aggregation: default fold of step scores.
         threshold: a step counts as correct from this score up.
         max_length: longest encoding the verifier was trained for, in tokens.
@@ -42,6 +46,9 @@ class ScoringSpec:
     head: Head
     step_format: StepFormat = field(default_factory=StepFormat)
     reward_tokens: tuple[str, str] | None = None
+    beta: float | None = None
+    reference_model: str | None = None
+    temperature: float = 1.0
     aggregation: Aggregation = "last"
     threshold: float = 0.5
     max_length: int = 2048
@@ -54,6 +61,10 @@ class ScoringSpec:
             raise ModelError(f"a scoring spec with kind {self.kind!r} and head {self.head!r} is not known")
         if (self.head == "reward_tokens") != (self.reward_tokens is not None):
             raise ModelError("reward_tokens must be given with the reward_tokens head, and only with it")
+        if (self.head == "implicit") != (self.beta is not None and self.reference_model is not None):
+            raise ModelError("beta and reference_model must be given with the implicit head, and only with it")
+        if not 0 < self.temperature < float("inf"):
+            raise ModelError(f"the temperature of a scoring spec is a positive number, not {self.temperature}")
         if (self.kind == "orm") != (self.head == "sequence_classification"):
             raise ModelError(f"a {self.kind} cannot be read with a {self.head} head")
 

@@ -7,7 +7,7 @@ scores mean is `prm.scoring_spec`'s; splitting text into steps is `prm.splitting
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -102,6 +102,15 @@ class MemoTokenizer:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._tokenizer(*args, **kwargs)
 
+    def remember(self, texts: Iterable[str]) -> None:
+        """Encode texts in one call, which a fast tokenizer spreads over the cores."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._memo))
+        if len(self._memo) + len(new) > self._size:
+            self._memo.clear()
+        if new:
+            found = self._tokenizer(new, add_special_tokens=False, return_attention_mask=False).input_ids
+            self._memo.update(zip(new, (list(ids) for ids in found), strict=True))
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if add_special_tokens:
             return list(self._tokenizer.encode(text))
@@ -115,11 +124,12 @@ class MemoTokenizer:
 @dataclass(frozen=True)
 class EncodedSolution:
     """`input_ids`, and for each step the position whose output is its score. `len(score_positions)` is the number of
-    steps that fit; `n_dropped` steps did not."""
+    steps that fit; `n_dropped` steps did not. The first `prompt_length` ids are the prompt's."""
 
     input_ids: list[int]
     score_positions: list[int]
     n_dropped: int = 0
+    prompt_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,13 +176,14 @@ class StepFormat:
                 "raise max_length, or leave this problem out"
             )
         positions: list[int] = []
+        prompt_length = len(ids)
         for index, step in enumerate(steps):
             step_ids = self.step_ids(step, tokenizer)
             if max_length is not None and len(ids) + len(step_ids) > max_length:
-                return EncodedSolution(ids, positions, n_dropped=len(steps) - index)
+                return EncodedSolution(ids, positions, len(steps) - index, prompt_length)
             ids += step_ids
             positions.append(len(ids) - 1)
-        return EncodedSolution(ids, positions)
+        return EncodedSolution(ids, positions, 0, prompt_length)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,7 +10,7 @@ again, and a finished one does nothing.
 What a run leaves in `output_dir`: the model or adapter with its tokenizer and `scoring_spec.json`, and
 `train_metrics.json` with the counts, settings and results that a model card needs (`train_run.json` has what differs
 between two runs with the same results); with `bad_rows: drop`, the rows that were no good in `rejected.jsonl`. Rows
-are read by `prm.training_rows`, the loop is `prm.trainer`'s.
+are read by `prm.mixture`, the loop is `prm.trainer`'s.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ from trl import ModelConfig
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
-from prm.heads import build_model, load_tokenizer
+from prm.heads import build_model, head_to_train, load_tokenizer
 from prm.jsonl import write_json, write_jsonl
-from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
+from prm.label_policies import AfterFirstError, Neutral
+from prm.mixture import Mixture, load_mixture
+from prm.mixture_config import PairOptions, TrainDataset
+from prm.row_readers import Reading
 from prm.run_record import RunRecord, prepare_output
+from prm.splitting import DEFAULT_SPLITTER
+from prm.step_rows import LabelScale, RejectedRow
 from prm.train_launch import launch, split_launch_arguments
 from prm.train_progress import BarCallback
 from prm.train_report import summary, training_metrics
@@ -43,7 +48,6 @@ from prm.train_run import (
     run_settings,
 )
 from prm.trainer import VerifierTrainer
-from prm.training_rows import LoadedRows, RejectedRow, StepRow, load_rows
 from prm.verifier_config import VerifierConfig
 
 MERGED = "merged"
@@ -55,8 +59,20 @@ RUN_FILE = "train_run.json"
 class TrainScriptArguments:
     """What to train on, and what to leave behind."""
 
-    dataset_name: str = field(
-        metadata={"help": "labels.jsonl, rollouts.jsonl (ORM), or TRL's stepwise rows: a file or a dataset of the Hub"}
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "labels.jsonl, rollouts.jsonl (outcome models), or TRL's stepwise or preference rows: a file or a "
+            "dataset of the Hub"
+        },
+    )
+    datasets: list[TrainDataset] = field(
+        default_factory=list,
+        metadata={
+            "help": "Several data sets instead of dataset_name; in a recipe a list of mappings: path, name, split, "
+            "weight (times each row is seen in an epoch), and label_source, label_view, label_scale, neutral_labels "
+            "and after_first_error where they differ from the run's"
+        },
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset"})
     dataset_train_split: str = field(default="train", metadata={"help": "Split of a Hub dataset to train on"})
@@ -70,21 +86,63 @@ class TrainScriptArguments:
     shuffle_labels: bool = field(
         default=False, metadata={"help": "Control: permute the training labels over all steps, with the run's seed"}
     )
-    after_first_error: str = field(
+    label_source: str = field(
+        default="", metadata={"help": "What to call the source of the labels, whatever the rows say of it"}
+    )
+    label_scale: LabelScale = field(
+        default="unit",
+        metadata={"help": "Labels of TRL's rows: unit, from 0 (wrong) to 1 (right), or ratings of -1, 0 (neutral), 1"},
+    )
+    neutral_labels: Neutral = field(
         default="keep",
         metadata={
-            "help": "Labels of the steps behind a rollout's first wrong one: keep them, or drop them (PRM800K's way)",
-            "choices": ["keep", "drop"],
+            "help": "PRM800K's neutral ratings: keep (the target 0.5, right as a hard label), right, wrong, or drop"
         },
+    )
+    after_first_error: AfterFirstError = field(
+        default="keep",
+        metadata={
+            "help": "Labels of the steps behind a rollout's first wrong one: keep them, drop them (PRM800K's way), or "
+            "call them wrong"
+        },
+    )
+    splitter: str = field(
+        default=DEFAULT_SPLITTER,
+        metadata={"help": "Preference rows: how a solution that is one text becomes steps (see prm.splitting)"},
     )
     merge_adapter: bool = field(
         default=False, metadata={"help": "LoRA: also write the merged plain checkpoint to output_dir/merged"}
     )
 
+    def __post_init__(self) -> None:
+        self.datasets = [
+            TrainDataset.from_mapping(entry, f"datasets, entry {number}")
+            for number, entry in enumerate(self.datasets, start=1)
+        ]
+        if bool(self.dataset_name) == bool(self.datasets):
+            raise ConfigError(
+                "give dataset_name or datasets, not both"
+                if self.datasets
+                else "missing dataset_name: name the rows to train on, or list several data sets as datasets"
+            )
+
+    @property
+    def sources(self) -> list[TrainDataset]:
+        """The data sets to train on."""
+        if self.datasets:
+            return self.datasets
+        return [TrainDataset(str(self.dataset_name), self.dataset_config, self.dataset_train_split)]
+
+    @property
+    def evaluation(self) -> TrainDataset | None:
+        """The data set to evaluate on, if it is one of its own."""
+        name = self.eval_dataset_name
+        return TrainDataset(name, self.dataset_config, self.dataset_test_split) if name else None
+
 
 @dataclass
 class VerifierModelConfig(ModelConfig):
-    """TRL's model arguments; the task type and the head of a LoRA follow `kind`."""
+    """TRL's model arguments; the task type and the head of a LoRA follow the objective."""
 
     lora_dropout: float = field(
         default=0.0, metadata={"help": "LoRA dropout; at 0 the loss does not depend on how a batch is split"}
@@ -92,7 +150,7 @@ class VerifierModelConfig(ModelConfig):
     lora_target_modules: list[str] | None = field(
         default_factory=lambda: ["all-linear"], metadata={"help": "LoRA target modules; the head is never among them"}
     )
-    lora_task_type: str = field(default="CAUSAL_LM", metadata={"help": "Not used: it follows kind"})
+    lora_task_type: str = field(default="CAUSAL_LM", metadata={"help": "Not used: it follows the objective"})
 
 
 @dataclass(frozen=True)
@@ -115,14 +173,13 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     directory = _check(config, model_config)
     checkpoint = checkpoint_to_resume(config.resume_from_checkpoint, directory)
     rejected: list[RejectedRow] = []
-    loaded, train_rows, eval_rows = _load(script, config, rejected)
-    settings = run_settings(config, model_config, _data_settings(script, loaded, eval_rows))
+    mixture = _load(script, config, rejected)
+    settings = run_settings(config, model_config, _data_settings(script, mixture))
     check_directory(directory, settings)
     if (metrics := finished_metrics(directory)) is not None:
         _merge_if_asked(script, config, model_config, metrics)
         return TrainResult(directory, metrics, already_finished=True)
-    trainer = _build_trainer(config, model_config, train_rows, eval_rows)
-    loaded.dropped.update(row.kind_of_reason for row in trainer.rejected)
+    trainer = _build_trainer(config, model_config, mixture)
     if config.should_save:
         claim_directory(directory, settings)
         if rejected or trainer.rejected:
@@ -132,7 +189,7 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     trainer.save_model()
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()
-    metrics = training_metrics(script, config, loaded, trainer, evaluation, settings)
+    metrics = training_metrics(script, config, mixture, trainer, evaluation, settings)
     if config.should_save:
         _merge_if_asked(script, config, model_config, metrics)
         facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}
@@ -163,43 +220,52 @@ def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
     return prepare_output(config.output_dir)
 
 
-def _load(
-    script: TrainScriptArguments, config: VerifierConfig, rejected: list[RejectedRow]
-) -> tuple[LoadedRows, Sequence[StepRow], Sequence[StepRow]]:
-    """All rows of the training data, those to train on, and those to evaluate on; bad ones go into `rejected`, where
-    they are to be dropped."""
-    if script.eval_dataset_name and script.eval_fraction:
-        raise ConfigError("give eval_dataset_name or eval_fraction, not both")
-    view: dict[str, Any] = {"kind": config.kind, "label_view": config.label_view, "config": script.dataset_config}
-    view["rejected"] = rejected if config.bad_rows == "drop" else None
-    loaded = load_rows(script.dataset_name, split=script.dataset_train_split, **view)
-    train_rows: Sequence[StepRow]
-    eval_rows: Sequence[StepRow]
-    train_rows, eval_rows = split_by_group(loaded.rows, script.eval_fraction, config.seed)
-    if script.eval_dataset_name:
-        eval_rows = load_rows(script.eval_dataset_name, split=script.dataset_test_split, **view).rows
-    if script.after_first_error == "drop" and config.kind == "prm":
-        train_rows, eval_rows = drop_after_first_error(train_rows), drop_after_first_error(eval_rows)
-    if config.eval_strategy != "no" and not eval_rows:
+def _load(script: TrainScriptArguments, config: VerifierConfig, rejected: list[RejectedRow]) -> Mixture:
+    """All rows; bad ones go into `rejected`, where they are to be dropped. What the user should know is printed."""
+    mixture = load_mixture(
+        script.sources,
+        reading=Reading(
+            kind=config.rows_kind,
+            label_view=config.label_view,
+            label_source=script.label_source,
+            label_scale=script.label_scale,
+            neutral_labels=script.neutral_labels,
+            after_first_error=script.after_first_error,
+        ),
+        evaluation=script.evaluation,
+        eval_fraction=script.eval_fraction,
+        seed=config.seed,
+        pairs=PairOptions(script.splitter, config.max_pairs_per_problem) if config.loss == "bradley_terry" else None,
+        shuffled=script.shuffle_labels,
+        rejected=rejected if config.bad_rows == "drop" else None,
+    )
+    if config.eval_strategy != "no" and not mixture.eval_rows:
         raise ConfigError("eval_strategy needs rows to evaluate on: set eval_fraction or eval_dataset_name")
-    return loaded, shuffle_labels(train_rows, config.seed) if script.shuffle_labels else train_rows, eval_rows
+    if config.process_index == 0:
+        for notice in mixture.notices:
+            print(f"note: {notice}", file=sys.stderr)
+    return mixture
 
 
-def _data_settings(script: TrainScriptArguments, loaded: LoadedRows, eval_rows: Sequence[StepRow]) -> dict[str, Any]:
-    return {
-        "data_digest": loaded.digest,
-        "eval_digest": LoadedRows(tuple(eval_rows)).digest,
+def _data_settings(script: TrainScriptArguments, mixture: Mixture) -> dict[str, Any]:
+    """What of the data decides the result: the rows as they were read, and what was done to them."""
+    chosen = {
+        name: value
+        for name in ("label_source", "neutral_labels", "label_scale")
+        if (value := getattr(script, name)) not in ("", "keep", "unit")
+    }
+    return mixture.settings() | {
         "eval_fraction": script.eval_fraction,
         "shuffle_labels": script.shuffle_labels,
         "after_first_error": script.after_first_error,
+        **chosen,
     }
 
 
 def _build_trainer(
     config: VerifierConfig,
     model_config: VerifierModelConfig,
-    train_rows: Sequence[StepRow],
-    eval_rows: Sequence[StepRow],
+    mixture: Mixture,
 ) -> VerifierTrainer:
     from transformers import PrinterCallback, ProgressCallback
 
@@ -209,7 +275,7 @@ def _build_trainer(
     trainer = VerifierTrainer(
         model=build_model(
             name,
-            config.kind,
+            head_to_train(config, tokenizer),
             tokenizer,
             head_init_tokens=config.head_init_tokens,
             revision=model_config.model_revision,
@@ -217,8 +283,8 @@ def _build_trainer(
             attn_implementation=model_config.attn_implementation,
         ),
         args=config,
-        train_dataset=train_rows,
-        eval_dataset=eval_rows or None,
+        train_dataset=mixture.train_rows,
+        eval_dataset=mixture.eval_rows or None,
         processing_class=tokenizer,
         peft_config=lora_config(model_config),
         base_model=model_name(name),
@@ -251,7 +317,11 @@ def write_merged(directory: Path, config: VerifierConfig, model_config: Verifier
     name = str(model_config.model_name_or_path)
     tokenizer = load_tokenizer(str(directory))
     base = build_model(
-        name, config.kind, tokenizer, revision=model_config.model_revision, dtype=model_config.dtype or "float32"
+        name,
+        head_to_train(config, tokenizer),
+        tokenizer,
+        revision=model_config.model_revision,
+        dtype=model_config.dtype or "float32",
     )
     merged: Any = PeftModel.from_pretrained(base, str(directory)).merge_and_unload()
     merged.save_pretrained(directory / MERGED)

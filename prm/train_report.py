@@ -6,26 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm import __version__
-from prm.data_facts import data_facts
 
 if TYPE_CHECKING:
+    from prm.mixture import Mixture
     from prm.train import TrainScriptArguments
     from prm.trainer import VerifierTrainer
-    from prm.training_rows import LoadedRows
     from prm.verifier_config import VerifierConfig
 
 
 # Not a hyper-parameter, named elsewhere in the file, or without effect here.
 _NOT_SHOWN = {
-    *("kind", "label_view", "data_digest", "eval_digest", "shuffle_labels", "model_name_or_path", "lora_task_type"),
-    *("load_in_8bit", "load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant"),
+    *(
+        "objective",
+        "label_view",
+        "data_digest",
+        "eval_digest",
+        "shuffle_labels",
+        "model_name_or_path",
+        "lora_task_type",
+    ),
+    *("load_in_8bit", "load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant", "datasets"),
 }
 
 
 def training_metrics(
     script: TrainScriptArguments,
     config: VerifierConfig,
-    loaded: LoadedRows,
+    mixture: Mixture,
     trainer: VerifierTrainer,
     evaluation: dict[str, Any],
     settings: dict[str, Any],
@@ -42,13 +49,8 @@ def training_metrics(
         "label_source": trainer.label_source,
         "base_model": trainer.base_model,
         "data": {
-            "dataset_name": Path(script.dataset_name).name
-            if Path(script.dataset_name).exists()
-            else script.dataset_name,
-            **data_facts(script.dataset_name),
-            "digest": loaded.digest,
+            **mixture.facts(trainer.rejected),
             "shuffled_labels": script.shuffle_labels,
-            "dropped_rows": dict(loaded.dropped),
             "train": train.counts.to_dict(),
             "eval": evaluated.counts.to_dict() if evaluated is not None else {},
         },
@@ -81,6 +83,9 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
         f"trained on {counts['rows']} rows of {counts['groups']} problems ({counts['labels']} labels, "
         f"{counts['tokens']} tokens), {training['steps']} steps"
     )
+    if len(data["datasets"]) > 1:
+        parts = (f"{part['path']}: {part['rows_an_epoch']} of {part['rows']} rows" for part in data["datasets"])
+        lines.append("an epoch sees of " + ", of ".join(parts))
     if counts["truncated_rows"]:
         lines.append(
             f"{counts['truncated_rows']} rows were longer than max_length and lost {counts['dropped_steps']} steps "

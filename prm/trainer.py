@@ -2,16 +2,16 @@
 
     >>> trainer = VerifierTrainer(
     ...     model="Qwen/Qwen2.5-Math-1.5B",
-    ...     args=VerifierConfig(output_dir="runs/prm", kind="prm"),
+    ...     args=VerifierConfig(output_dir="runs/prm", objective="prm"),
     ...     train_dataset=dataset,  # TRL's columns: prompt, completions, labels
     ...     peft_config=LoraConfig(r=16, target_modules="all-linear"),
     ... )
     >>> trainer.train()
 
-It owns what transformers gets wrong or leaves open for such heads: the loss is divided by the labelled units of the
-global batch (`prm.objectives`), every way of splitting that batch sees the same rows (`prm.batching`), and each
-checkpoint carries the scoring spec that `prm.verifier` reads. Files and rows are `prm.training_rows`', the command
-line is `prm.train`'s.
+It owns what transformers gets wrong or leaves open for such heads: the loss is divided by the units of the global
+batch (`prm.losses`), every way of splitting that batch sees the same rows (`prm.batching`), heads are read at the
+score positions alone (`prm.heads`), and each checkpoint carries the scoring spec that `prm.verifier` reads. Files and
+rows are `prm.training_rows`', the command line is `prm.train`'s.
 """
 
 from __future__ import annotations
@@ -21,43 +21,48 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import Trainer, set_seed
 from transformers.trainer_pt_utils import get_model_param_count
 
-from prm.batching import EncodedDataset, GlobalBatchSampler, SamplingStrategy, StepCollator, encode_rows
+from prm.batching import GlobalBatchSampler, SamplingStrategy, StepCollator
+from prm.encoding import EncodedDataset
 from prm.errors import ConfigError
 from prm.heads import (
-    HEAD_OF_KIND,
+    READ,
+    RewardTokensHead,
     add_lora,
     attends_causally,
     build_model,
-    check_model,
     disable_head_dropout,
+    head_to_train,
     load_tokenizer,
+    margins,
+    read_at_positions,
 )
-from prm.objectives import count_units, solution_margins, step_margins, summed_loss
+from prm.losses import make_loss, read_class_weights
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import encode_plain
-from prm.training_rows import RejectedRow, StepRow, rows_from_columns
+from prm.train_callbacks import LogAtSaves, StopAtNan
+from prm.trainer_data import TrainerData, encoded_rows, mean_target
+from prm.training_rows import RejectedRow, StepRow
 from prm.verifier_config import VerifierConfig
 from prm.worlds.models import expand_embedded
 
 if TYPE_CHECKING:
     import torch
 
-_MANY_ROWS = 20_000  # encoding so many takes long enough to show a progress bar
-
 
 class VerifierTrainer(Trainer):
     """Trains a PRM or an ORM.
 
     Args:
-        model: a checkpoint's name, which gets a new head, or a model with a head of `args.kind`.
+        model: a checkpoint's name, which gets a new head, or a model with the head of `args.objective`.
         args: a `VerifierConfig`.
         train_dataset, eval_dataset: a `datasets.Dataset` with TRL's columns `prompt`, `completions` and `labels`, or a
-            sequence of `StepRow`; evaluation also takes a dict of them.
+            sequence of `StepRow`; under a pairwise loss also its preference columns `prompt`, `chosen` and `rejected`,
+            or a sequence of `PairRow`. Evaluation also takes a dict of them.
         processing_class: the tokenizer; loaded from the checkpoint if not given.
-        peft_config: a LoRA configuration; its task type and its handling of the head follow `args.kind`.
+        peft_config: a LoRA configuration; its task type and its handling of the head follow the objective.
         base_model: what to name as the base in the scoring spec; the checkpoint's name if not given.
         other arguments: as of `transformers.Trainer`.
 
@@ -89,33 +94,50 @@ class VerifierTrainer(Trainer):
             model = expand_embedded(model)
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
         processing_class = processing_class if processing_class is not None else load_tokenizer(name)
+        self.head = head_to_train(args, processing_class)
         if isinstance(model, str):
             set_seed(args.seed)  # the head is drawn here
-            model = build_model(model, args.kind, processing_class, head_init_tokens=args.head_init_tokens)
-        check_model(model, args.kind)
+            model = build_model(model, self.head, processing_class, head_init_tokens=args.head_init_tokens)
+        self.head.check(model)
         disable_head_dropout(model)
         _check_separator(args.step_separator, processing_class)
         if peft_config is not None:
-            model = add_lora(model, peft_config, args.kind)
+            model = add_lora(model, peft_config, self.head)
             if args.activation_checkpointing:
                 model.enable_input_require_grads()  # else nothing before the first adapter needs a gradient
+        read_at_positions(model, self.head)
         self.step_format, self.base_model, self.label_source = args.step_format, base_model or name, ""
         self._tokenizer, self._config = processing_class, args
-        self.rejected: list[RejectedRow] = []
-        train_rows = self._rows(train_dataset, "train_dataset")
-        if train_rows:
-            self.label_source = "+".join(sorted({row.source for row in train_rows if row.source}))
+        self.reference_model = args.reference_model_name_or_path or str(name)
+        self.data = TrainerData(args, processing_class)
+        encoded = self.data.train(train_dataset)
+        if encoded is not None:
+            parts = {part for source in encoded_rows(encoded).source_names for part in source.split("+") if part}
+            self.label_source = "+".join(sorted(parts))
+        self.loss = make_loss(
+            args.loss,
+            class_weights=read_class_weights(args.class_weights, mean_target(encoded)),
+            focal_gamma=args.focal_gamma,
+            pqm_margin=args.pqm_margin,
+        )
+        self._nan = StopAtNan()
         super().__init__(
             model=model,
             args=args,
-            data_collator=StepCollator(processing_class.pad_token_id, with_mask=not attends_causally(model)),
-            train_dataset=self.encode(train_rows) if train_rows else None,
-            eval_dataset=self._encoded_evaluation(eval_dataset),
+            data_collator=StepCollator(
+                processing_class.pad_token_id,
+                with_mask=not attends_causally(model),
+                padding_free=args.padding_free,
+                implicit=args.objective == "implicit_prm",
+            ),
+            train_dataset=encoded,
+            eval_dataset=self._sorted(self.data.evaluation(eval_dataset)),
             processing_class=processing_class,
             compute_metrics=compute_metrics or self._metrics,
             **others,
         )
         self.add_callback(LogAtSaves())
+        self.add_callback(self._nan)
 
     @cached_property
     def num_parameters(self) -> int:
@@ -127,42 +149,24 @@ class VerifierTrainer(Trainer):
         """Parameters that are trained."""
         return int(get_model_param_count(self.model, trainable_only=True))
 
+    @property
+    def rejected(self) -> list[RejectedRow]:
+        """The rows that were dropped as bad ones, where `args.bad_rows` says so."""
+        return self.data.rejected
+
     def encode(self, rows: Sequence[StepRow]) -> EncodedDataset:
         """Token ids, score positions and targets of rows, once and for all epochs."""
-        args = self._config
-        shown = len(rows) >= _MANY_ROWS and not args.disable_tqdm and args.process_index == 0
-        return encode_rows(
-            rows,
-            self.step_format,
-            self._tokenizer,
-            kind=args.kind,
-            max_length=args.max_length,
-            label="encode" if shown else None,
-            rejected=self._bin,
-        )
-
-    @property
-    def _bin(self) -> list[RejectedRow] | None:
-        """Where bad rows go, or `None` where they are refused."""
-        return self.rejected if self._config.bad_rows == "drop" else None
-
-    def _rows(self, dataset: Any, name: str) -> list[StepRow]:
-        if dataset is None:
-            return []
-        rows = list(dataset)
-        if not rows:
-            raise ConfigError(f"{name} is empty; give at least one row")
-        if isinstance(rows[0], StepRow):
-            return rows
-        args = self._config
-        return rows_from_columns(rows, kind=args.kind, label_view=args.label_view, name=name, rejected=self._bin)
+        return self.data.encode(rows)
 
     def scoring_spec(self) -> ScoringSpec:
         """What `prm.verifier` needs to read this model's scores."""
         return ScoringSpec(
             kind=self._config.kind,
-            head=HEAD_OF_KIND[self._config.kind],
+            head=self.head.spec_head,  # type: ignore[arg-type]
             step_format=self.step_format,
+            reward_tokens=self._reward_tokens,
+            beta=self._config.implicit_beta if self._config.objective == "implicit_prm" else None,
+            reference_model=self.reference_model if self._config.objective == "implicit_prm" else None,
             aggregation=self._config.aggregation,
             threshold=self._config.threshold,
             max_length=self._config.max_length,
@@ -170,6 +174,13 @@ class VerifierTrainer(Trainer):
             label_view=self._config.label_view,
             base_model=str(self.base_model),
         )
+
+    @property
+    def _reward_tokens(self) -> tuple[str, str] | None:
+        if not isinstance(self.head, RewardTokensHead):
+            return None
+        bad, good = self._tokenizer.convert_ids_to_tokens(list(self.head.token_ids))
+        return bad, good
 
     # The loss
 
@@ -180,9 +191,7 @@ class VerifierTrainer(Trainer):
         import torch
 
         batches = list(islice(epoch_iterator, num_batches))
-        units = torch.stack(
-            [count_units(batch["targets"]) for batch in batches] or [torch.zeros((), dtype=torch.long)]
-        )
+        units = torch.stack([self.loss.units(batch).float() for batch in batches] or [torch.zeros(())])
         return batches, self.accelerator.reduce(units.sum().to(device), reduction="sum")
 
     def compute_loss(
@@ -195,20 +204,24 @@ class VerifierTrainer(Trainer):
         """Summed loss over the units of the global batch.
 
         DDP and DeepSpeed average gradients over processes, so the sum is multiplied by their number. Without
-        `num_items_in_batch` the loss is the mean over this batch.
+        `num_items_in_batch` the loss is the mean over this batch. A global batch without a unit has the loss 0.
         """
-        margins_BS = self._margins(model, inputs)
-        loss = summed_loss(margins_BS, inputs["targets"])
-        if num_items_in_batch is None:
-            loss = loss / count_units(inputs["targets"]).clamp(min=1)
-        else:
-            loss = loss * self.accelerator.num_processes / num_items_in_batch
-        return (loss, {"margins": margins_BS}) if return_outputs else loss
+        import torch
 
-    def _margins(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        read = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-        logits = model(**read).logits
-        return solution_margins(logits) if self._config.kind == "orm" else step_margins(logits, inputs["positions"])
+        logits_BSL = self._logits(model, inputs)
+        loss = self.loss.summed(logits_BSL, inputs)
+        if model.training:
+            self._nan.saw(loss, inputs["index"])
+        if num_items_in_batch is None:
+            loss = loss / self.loss.units(inputs).clamp(min=1e-9)
+        else:
+            loss = loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1e-9)
+        return (loss, {"margins": margins(logits_BSL)}) if return_outputs else loss
+
+    def _logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (B, S, L) of the head at the score positions."""
+        logits: torch.Tensor = model(**{name: inputs[name] for name in READ if name in inputs}).logits
+        return logits.float()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; transformers counts all parameters again at every step."""
@@ -218,9 +231,10 @@ class VerifierTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
+        self._nan.rows = encoded_rows(dataset)
         shard = self._train_batch_size * self.accelerator.num_processes
         return GlobalBatchSampler(
-            [len(row.input_ids) for row in dataset.rows],
+            dataset.lengths,
             global_batch=shard * self.args.gradient_accumulation_steps,
             shard=shard,
             strategy=cast(SamplingStrategy, self.args.train_sampling_strategy),
@@ -237,21 +251,18 @@ class VerifierTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """As transformers', and takes rows that are not encoded yet."""
-        return super().get_eval_dataloader(self._encoded_evaluation(eval_dataset))
+        return super().get_eval_dataloader(self._sorted(self.data.evaluation(eval_dataset)))
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """As transformers', and takes rows that are not encoded yet; predictions keep the order of the rows."""
-        if not isinstance(test_dataset, EncodedDataset):
-            test_dataset = self.encode(self._rows(test_dataset, "test_dataset"))
-        return super().get_test_dataloader(test_dataset)
+        return super().get_test_dataloader(self.data.evaluation(test_dataset, "test_dataset"))
 
-    def _encoded_evaluation(self, dataset: Any) -> Any:
-        if dataset is None or isinstance(dataset, EncodedDataset | str):
-            return dataset
+    def _sorted(self, dataset: Any) -> Any:
+        """Evaluation rows by length, where they are not in an order already."""
         if isinstance(dataset, dict):
-            return {name: self._encoded_evaluation(part) for name, part in dataset.items()}
-        rows = self._rows(dataset, "eval_dataset")
-        return self.encode(rows).sorted_by_length() if rows else None
+            return {name: self._sorted(part) for name, part in dataset.items()}
+        fresh = isinstance(dataset, EncodedDataset) and dataset.order is None
+        return dataset.sorted_by_length() if fresh else dataset
 
     # Evaluation and saving
 
@@ -264,13 +275,13 @@ class VerifierTrainer(Trainer):
 
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            margins_BS = self._margins(model, inputs)
-        return None, margins_BS.contiguous(), tuple(inputs[name] for name in ("targets", "hard", "group"))
+            margins_BS = margins(self._logits(model, inputs))
+        return None, margins_BS.contiguous(), tuple(inputs[name] for name in ("targets", "hard", "group", "source"))
 
     def _metrics(self, predicted: Any) -> dict[str, float]:
         from prm.metrics import verifier_metrics
 
-        targets_NS, hard_NS, groups_N1 = predicted.label_ids
+        targets_NS, hard_NS, groups_N1, _ = predicted.label_ids
         return verifier_metrics(
             predicted.predictions,
             targets_NS,
@@ -291,7 +302,7 @@ class VerifierTrainer(Trainer):
             return {}
         evaluated: Any = self.eval_dataset
         found: Any = self.predict(evaluated, metric_key_prefix="eval")
-        targets_NS, hard_NS, groups_N1 = found.label_ids
+        targets_NS, hard_NS, groups_N1, _ = found.label_ids
         return metric_intervals(
             found.predictions,
             targets_NS,
@@ -312,23 +323,11 @@ class VerifierTrainer(Trainer):
             self.scoring_spec().save(output_dir or str(self.args.output_dir))
 
 
-class LogAtSaves(TrainerCallback):
-    """Log the loss wherever a checkpoint is saved, so that the means which a resumed run logs are over the same steps
-    as those of an uninterrupted one."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
-    ) -> TrainerControl:
-        if control.should_save:
-            control.should_log = True
-        return control
-
-
 def _checked_config(args: Any) -> VerifierConfig:
     if not isinstance(args, VerifierConfig):
         raise ConfigError(
             f"args is a {type(args).__name__}; give a prm.VerifierConfig, which takes transformers' training "
-            "arguments and the verifier's kind, step_separator and the like"
+            "arguments and the verifier's objective, step_separator and the like"
         )
     return args
 

@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prm.batching import StepCollator
+from prm.encoding import EncodedRow
 from prm.errors import FormatError, MissingFileError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
+from prm.heads import head_class, head_to_read, last_hidden_states, margins, unwrapped
+from prm.heads.implicit import cumulative_log_probabilities
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
 from prm.worlds.models import expand_embedded
@@ -43,16 +47,30 @@ class Verifier:
         name: shown in tables.
         batch_tokens: padded tokens of one forward pass, which bounds memory; by default what is fastest, 4096 on a
             CPU, whose caches are small, and 16384 elsewhere.
+        reference: the language model that an implicit head is read against; none for the others.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, spec: ScoringSpec, *, name: str = "verifier", batch_tokens: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        spec: ScoringSpec,
+        *,
+        name: str = "verifier",
+        batch_tokens: int | None = None,
+        reference: Any = None,
     ):
         self.model, self.tokenizer, self.spec, self.name = model.eval(), tokenizer, spec, name
         self.batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
         self.num_parameters: int = model.num_parameters() - _lookup_only_parameters(model)
+        self.reference = reference.eval() if reference is not None else None
+        if (spec.head == "implicit") != (reference is not None):
+            raise ModelError("an implicit head is read against its reference: give one, or load with from_pretrained")
+        if reference is not None:
+            self.num_parameters += reference.num_parameters() - _lookup_only_parameters(reference)
+        self.head = head_to_read(spec, tokenizer)
         self._memo = MemoTokenizer(tokenizer)
-        self._reward_ids = _reward_token_ids(tokenizer, spec)
+        self._collate = StepCollator(tokenizer.pad_token_id or 0, implicit=spec.head == "implicit")
 
     @classmethod
     def from_pretrained(
@@ -80,7 +98,9 @@ class Verifier:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
         model, tokenizer = _load(path_or_id, spec, dtype)
-        return cls(model.to(device), tokenizer, spec, name=name or Path(path_or_id).name, batch_tokens=batch_tokens)
+        reference = _load_reference(path_or_id, spec, dtype, device) if spec.head == "implicit" else None
+        name = name or Path(path_or_id).name
+        return cls(model.to(device), tokenizer, spec, name=name, batch_tokens=batch_tokens, reference=reference)
 
     def score(self, problem: str, steps: Sequence[str]) -> list[float]:
         """Score one solution, finished or not: one float per step from a PRM, a single one from an ORM.
@@ -143,33 +163,28 @@ class Verifier:
         model runs without an attention mask, which is the faster path."""
         import torch
 
-        width = max(len(item.input_ids) for item in batch)
-        pad = self.tokenizer.pad_token_id or 0
-        ids = torch.tensor([item.input_ids + [pad] * (width - len(item.input_ids)) for item in batch])
-        counts = [1 if self.spec.kind == "orm" else len(item.score_positions) for item in batch]
-        rows = torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(counts))
-        positions = torch.tensor(
-            [p for item, n in zip(batch, counts, strict=True) for p in item.score_positions[-n:]], dtype=torch.long
-        )
+        rows = [_row(item, self.spec.kind) for item in batch]
+        given = {name: value.to(self.model.device) for name, value in self._collate(rows).items()}
         with torch.inference_mode():
-            hidden = self._backbone(ids.to(self.model.device))
-            scores = self._read(hidden[rows, positions]).float().cpu().split(counts)
-        return [part.tolist() for part in scores]
+            if self.reference is not None:
+                given["reference"] = _log_probabilities(self.reference, given)
+            base = unwrapped(self.model)
+            logits_BSL = self.head.logits(base, last_hidden_states(base, given), given)
+            scores_BS = (margins(logits_BSL) / self.spec.temperature).sigmoid().float().cpu()
+        return [scores[: len(row.positions)].tolist() for scores, row in zip(scores_BS, rows, strict=True)]
 
-    def _backbone(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        """Last hidden states (B, T, D); the head runs on the score positions alone, not on every token."""
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        hidden: torch.Tensor = getattr(base, base.base_model_prefix)(input_ids=ids_BT, use_cache=False)[0]
-        return hidden
 
-    def _read(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        """Scores (N,) from the hidden states at N score positions."""
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        if self.spec.head == "token_classification":
-            return base.score(hidden_ND).float().softmax(-1)[:, 1]
-        if self.spec.head == "sequence_classification":
-            return base.score(hidden_ND).float().sigmoid()[:, 0]
-        return base.get_output_embeddings()(hidden_ND)[:, self._reward_ids].float().softmax(-1)[:, 1]
+def _row(item: EncodedSolution, kind: str) -> EncodedRow:
+    import numpy as np
+
+    ids, positions = (np.asarray(values, np.int32) for values in (item.input_ids, item.score_positions))
+    nothing = np.empty(0, np.int32)
+    read = positions[-1:] if kind == "orm" else positions
+    return EncodedRow(ids, read, nothing, nothing, nothing, nothing, item.prompt_length)
+
+
+def _log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return cumulative_log_probabilities(model, last_hidden_states(model, batch), batch)
 
 
 def _check_texts(problem: Any, steps: Any) -> None:
@@ -212,21 +227,12 @@ def looks_like_hub_id(name: str) -> bool:
 
 
 def _load(path: str, spec: ScoringSpec, dtype: Any) -> tuple[Any, Any]:
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-        AutoTokenizer,
-    )
+    import transformers
     from transformers.utils.peft_utils import find_adapter_config_file  # in a directory and on the Hub alike
 
-    loader: Any = {
-        "token_classification": AutoModelForTokenClassification,
-        "sequence_classification": AutoModelForSequenceClassification,
-        "reward_tokens": AutoModelForCausalLM,
-    }[spec.head]
+    loader: Any = getattr(transformers, head_class(spec.head).auto_class)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
         if find_adapter_config_file(path) is not None:
             return _load_adapter(path, loader, spec, dtype), tokenizer
         model, found = loader.from_pretrained(path, dtype=dtype, output_loading_info=True)
@@ -255,7 +261,8 @@ def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
     from prm.heads import quiet_about_new_head
 
     base_path = PeftConfig.from_pretrained(path).base_model_name_or_path
-    labels = {} if spec.head == "reward_tokens" else {"num_labels": 2 if spec.kind == "prm" else 1}
+    known_labels = head_class(spec.head).labels
+    labels = {"num_labels": len(known_labels)} if known_labels else {}
     with quiet_about_new_head():
         base, found = loader.from_pretrained(base_path, dtype=dtype, output_loading_info=True, **labels)
     own = load_peft_weights(path, device="cpu")
@@ -263,15 +270,20 @@ def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
     return PeftModel.from_pretrained(base, path)
 
 
-def _reward_token_ids(tokenizer: Any, spec: ScoringSpec) -> list[int]:
-    """Ids of the token that means wrong and of the one that means correct."""
-    if spec.reward_tokens is None:
-        return []
-    ids = tokenizer.convert_tokens_to_ids(list(spec.reward_tokens))
-    unknown = [token for token, i in zip(spec.reward_tokens, ids, strict=True) if i in (None, tokenizer.unk_token_id)]
-    if unknown:
-        raise ModelError(f"the tokenizer has no token {unknown[0]!r}, which the scoring spec reads its scores from")
-    return list(ids)
+def _load_reference(path: str, spec: ScoringSpec, dtype: Any, device: str) -> Any:
+    """The reference of an implicit head; a relative name is also looked for beside the verifier."""
+    from transformers import AutoModelForCausalLM
+
+    name = expand_embedded(str(spec.reference_model))
+    beside = Path(path) / name
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(str(beside) if beside.is_dir() else name, dtype=dtype)
+        return model.to(device)
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"{path}: its scores are log-ratios to {name}, which cannot be loaded ({first_line(error)}); "
+            f"restore it, or set reference_model in {SPEC_FILE} to where it is"
+        ) from error
 
 
 def _lookup_only_parameters(model: Any) -> int:

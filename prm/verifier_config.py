@@ -8,6 +8,8 @@ from transformers import TrainingArguments
 
 from prm.aggregation import Aggregation
 from prm.errors import ConfigError
+from prm.heads import HEADS
+from prm.losses import LOSSES, check_loss
 from prm.step_format import PromptFormat, StepFormat
 from prm.training_rows import BadRows, Kind, LabelView
 
@@ -17,7 +19,40 @@ class VerifierConfig(TrainingArguments):
     """transformers' training arguments, and what a verifier needs besides. Defaults that differ from transformers'
     are those under which the losses are exact, little is padded and a killed run loses at most a fifth."""
 
-    kind: Kind = field(default="prm", metadata={"help": "prm scores every step, orm the finished solution"})
+    objective: str = field(
+        default="prm",
+        metadata={
+            "help": "prm: a head with a score per step; reward_tokens: a language model's odds of two tokens "
+            "after each step; orm: a head with a score per solution; implicit_prm: step scores from outcome labels",
+            "choices": list(HEADS),
+        },
+    )
+    loss: str = field(
+        default="cross_entropy",
+        metadata={
+            "help": "What is minimised; prm.losses says which goes with which objective",
+            "choices": list(LOSSES),
+        },
+    )
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={"help": "Weights of wrong and of correct in the loss: two numbers, or 'balanced'", "nargs": "+"},
+    )
+    focal_gamma: float = field(default=2.0, metadata={"help": "Exponent of the focal loss"})
+    pqm_margin: float = field(default=4.0, metadata={"help": "Margin zeta of the loss pqm"})
+    head_logits: int = field(
+        default=2, metadata={"help": "Logits of a prm's head: 2, or 1 (saved as two rows, the first of them 0)"}
+    )
+    reward_tokens: list[str] = field(
+        default_factory=lambda: ["-", "+"],
+        metadata={"help": "Objective reward_tokens: texts of two tokens, bad and good", "nargs": 2},
+    )
+    implicit_beta: float = field(
+        default=0.05, metadata={"help": "Objective implicit_prm: scale of the log-ratio to the reference"}
+    )
+    reference_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Objective implicit_prm: the reference; the base itself if not given"}
+    )
     label_view: LabelView = field(
         default="hard",
         metadata={"help": "hard: 1 if any completion of the prefix was right; soft: the share of right ones"},
@@ -45,6 +80,19 @@ class VerifierConfig(TrainingArguments):
         metadata={"help": "Two tokens, bad and good, whose language-model head rows the new head starts from"},
     )
     learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate"})
+    max_pairs_per_problem: int = field(
+        default=8, metadata={"help": "Loss bradley_terry on graded solutions: pairs of each problem; 0 takes all"}
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Peak learning rate of the head alone; learning_rate if not given"}
+    )
+    padding_free: bool = field(
+        default=False,
+        metadata={
+            "help": "Put the rows of a micro-batch one after the other instead of padding them: fast with flash "
+            "attention, slower than grouping by length without it"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the new head, the order of rows and the dropouts"})
     train_sampling_strategy: str = field(
         default="group_by_length",
@@ -66,6 +114,22 @@ class VerifierConfig(TrainingArguments):
             self.dataloader_pin_memory = False
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must be from 0 to 1, as scores are, not {self.threshold}")
+        check_loss(
+            self.objective,
+            self.loss,
+            label_view=self.label_view,
+            class_weights=self.class_weights,
+            head_logits=self.head_logits,
+        )
+        for name in ("implicit_beta", "pqm_margin", "focal_gamma"):
+            if not 0 <= getattr(self, name) < float("inf") or (name == "implicit_beta" and not self.implicit_beta):
+                raise ConfigError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if self.reference_model_name_or_path and self.objective != "implicit_prm":
+            raise ConfigError("reference_model_name_or_path goes with objective implicit_prm; drop it")
+        if self.head_learning_rate is not None and not HEADS[self.objective].labels:
+            raise ConfigError(
+                f"head_learning_rate is that of a head of its own, which objective {self.objective!r} has not; drop it"
+            )
         if self.label_smoothing_factor:
             raise ConfigError("label_smoothing_factor is not part of this loss; use label_view: soft")
         if self.train_sampling_strategy not in {"random", "sequential", "group_by_length"}:
@@ -73,6 +137,16 @@ class VerifierConfig(TrainingArguments):
                 f"train_sampling_strategy must be random, sequential or group_by_length, "
                 f"not {self.train_sampling_strategy!r}"
             )
+
+    @property
+    def kind(self) -> Kind:
+        """What the verifier scores: `prm` every step, `orm` the finished solution."""
+        return HEADS[self.objective].kind
+
+    @property
+    def rows_kind(self) -> Kind:
+        """What the training rows carry: `prm` a label per step, `orm` one outcome."""
+        return HEADS[self.objective].rows_kind
 
     @property
     def step_format(self) -> StepFormat:

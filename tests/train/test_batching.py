@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from prm.batching import PADDED, GlobalBatchSampler, StepCollator, encode_rows
+from prm.batching import GlobalBatchSampler, StepCollator
+from prm.encoding import encode_rows
 from prm.errors import DataError
+from prm.losses import PADDED
 from prm.step_format import PromptFormat, StepFormat
 from prm.training_rows import StepRow
 
@@ -22,18 +24,19 @@ def test_ids_and_score_positions_are_those_of_the_step_format(
     dataset = encode_rows(rows, FORMAT, tokenizer, kind="prm", max_length=256)
     for row, encoded in zip(rows, dataset.rows, strict=True):
         expected = FORMAT.encode(row.prompt, row.completions, tokenizer)
-        assert (encoded.input_ids, encoded.positions) == (expected.input_ids, expected.score_positions)
-        assert encoded.targets == list(row.labels)
+        assert encoded.input_ids.tolist() == expected.input_ids
+        assert encoded.positions.tolist() == expected.score_positions
+        assert encoded.targets.tolist() == list(row.labels)
         assert all(tokenizer.decode([encoded.input_ids[p]]) == "\n" for p in encoded.positions)
     outcomes = encode_rows(rows, FORMAT, tokenizer, kind="orm", max_length=256)
-    assert all(row.positions == [len(row.input_ids) - 1] and len(row.targets) == 1 for row in outcomes.rows)
+    assert all(row.positions.tolist() == [len(row.input_ids) - 1] and len(row.targets) == 1 for row in outcomes.rows)
 
 
 def test_truncation_drops_whole_steps_and_counts_their_labels(tokenizer: Any) -> None:
     """TRL 1.13 dropped them silently."""
     row = StepRow("p", ("aaaa", "bbbb", "cccc"), (1.0, None, 0.0), "p")
     dataset = encode_rows([row], StepFormat(), tokenizer, kind="prm", max_length=8)
-    assert dataset.rows[0].targets == [1.0]
+    assert dataset.rows[0].targets.tolist() == [1.0]
     assert len(dataset.rows[0].input_ids) <= 8
     counts = dataset.counts
     assert (counts.truncated_rows, counts.dropped_steps, counts.dropped_labels) == (1, 2, 1)
@@ -66,7 +69,7 @@ def test_the_collator_pads_on_the_right_and_tells_unknown_from_absent(tokenizer:
     batch = StepCollator(tokenizer.pad_token_id)(dataset.rows)
     assert batch["targets"].tolist() == [[-1.0, 0.5], [1.0, PADDED]]
     assert batch["hard"].tolist() == [[-1.0, 1.0], [1.0, PADDED]]
-    assert batch["positions"].tolist() == [[3, 5], [4, 0]]
+    assert batch["positions"].tolist() == [[3, 5], [6 + 4, 0]]  # in the flattened tokens
     assert batch["input_ids"][1, -1].item() == tokenizer.pad_token_id
     assert batch["group"].tolist() == [[0], [1]]
     assert "attention_mask" not in batch

@@ -126,7 +126,7 @@ def test_bad_rows_are_dropped_when_asked_to_and_listed(run: Callable[..., TrainR
 def test_a_run_that_could_not_start_claims_no_directory(
     run: Callable[..., TrainResult], rows_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"prompt": "1", "completions": ["a\\nb"], "labels": [1]}\n')
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "1", "completions": ["a\\nb", "c"], "labels": [1, 0]}\n')
     with pytest.raises(DataError, match=r"bad.jsonl, line 1: .*contains the separator"):
         run(rows="bad.jsonl")
     assert run().metrics["training"]["steps"] == 3
@@ -201,7 +201,7 @@ def test_shuffled_labels_are_a_control_on_the_training_rows_alone(run: Callable[
 
 
 def test_an_outcome_model_trains_from_the_same_command(run: Callable[..., TrainResult]) -> None:
-    result = run(kind="orm", eval_fraction=0.25)
+    result = run(objective="orm", eval_fraction=0.25)
     assert {"loss", "accuracy"} <= result.metrics["eval"].keys()
     assert len(Verifier.from_pretrained(result.output_dir, device="cpu").score("12", ["1", "2"])) == 1
 
@@ -218,7 +218,7 @@ def test_an_outcome_model_trains_from_the_same_command(run: Callable[..., TrainR
         ({"system_prompt": "x"}, ConfigError, "needs a chat template"),
         ({"chat": True}, ConfigError, "has no chat template"),
         ({"max_length": 3}, DataError, r"rows.jsonl, line 1: .*raise max_length"),
-        ({"kind": "rm"}, ConfigError, "kind"),
+        ({"objective": "rm"}, ConfigError, "objective"),
         ({"threshold": 7}, ConfigError, "threshold must be from 0 to 1, as scores are, not 7"),
         ({"threshold": "nan"}, ConfigError, "threshold must be from 0 to 1"),
         ({"out": "rows.jsonl"}, ConfigError, "give another output_dir"),

@@ -69,7 +69,7 @@ def test_one_batch_equals_its_micro_batches_in_loss_gradient_and_weights(
     for micro, accumulation in [(8, 1), (2, 4), (1, 8)]:
         first = FirstGradient()
         arguments = config(
-            tmp_path, kind=kind, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation
+            tmp_path, objective=kind, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation
         )
         trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
         trainer.train()
@@ -88,9 +88,9 @@ def test_the_first_step_is_the_plain_mean_over_labelled_units(
     rows = [*make_rows(5), StepRow("x", ("1+1=2", "2+2=5"), (0.9, None), "x"), StepRow("y", ("1=1",), (0.3,), "y")]
     rows = [row for row in rows if kind == "prm" or row.labels[-1] is not None]
     first = FirstGradient()
-    arguments = config(tmp_path, kind=kind, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    arguments = config(tmp_path, objective=kind, per_device_train_batch_size=2, gradient_accumulation_steps=4)
     trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
-    model: Any = VerifierTrainer(str(base_dir()), config(tmp_path, kind=kind)).model
+    model: Any = VerifierTrainer(str(base_dir()), config(tmp_path, objective=kind)).model
     total, units = torch.zeros(()), 0
     for row in rows:  # one by one, with torch's own losses
         encoded = trainer.step_format.encode(row.prompt, row.completions, trainer.processing_class)
@@ -117,8 +117,8 @@ def test_without_a_mask_scores_are_those_with_one(
     lengths = torch.tensor([len(row.input_ids) for row in trainer.train_dataset.rows])
     mask = (torch.arange(width) < lengths[:, None]).long()
     known = batch["targets"] >= 0
-    plain = trainer._margins(trainer.model, batch)[known]
-    masked = trainer._margins(trainer.model, {**batch, "attention_mask": mask})[known]
+    plain = trainer._logits(trainer.model, batch)[known]
+    masked = trainer._logits(trainer.model, {**batch, "attention_mask": mask})[known]
     torch.testing.assert_close(plain, masked)
     assert lengths.min() < width
 
@@ -132,7 +132,9 @@ def test_what_is_saved_scores_as_it_trained(
     from peft import LoraConfig
 
     rows = make_rows(16)
-    arguments = config(tmp_path, kind=kind, prompt_template="check {problem}\n", aggregation="min", learning_rate=0.5)
+    arguments = config(
+        tmp_path, objective=kind, prompt_template="check {problem}\n", aggregation="min", learning_rate=0.5
+    )
     adapter = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False) if lora else None
     trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, peft_config=adapter)
     before = {n: p.clone() for n, p in trainer.model.named_parameters() if "score" in n and p.requires_grad}
@@ -145,8 +147,8 @@ def test_what_is_saved_scores_as_it_trained(
     predicted = torch.tensor(trainer.predict(rows).predictions).sigmoid()
     for index, row in enumerate(rows):
         encoded, trained = verifier.encode(row.prompt, row.completions), trainer.train_dataset.rows[index]
-        assert encoded.input_ids == trained.input_ids
-        assert encoded.score_positions[-len(trained.positions) :] == trained.positions
+        assert encoded.input_ids == trained.input_ids.tolist()
+        assert encoded.score_positions[-len(trained.positions) :] == trained.positions.tolist()
         scores = verifier.score(row.prompt, row.completions)
         assert scores == pytest.approx(predicted[index, : len(scores)].tolist(), abs=2e-5)
 
@@ -176,7 +178,7 @@ def test_plain_transformers_loads_a_prm(base_dir: Callable[..., Path], make_rows
 def test_plain_transformers_loads_an_orm(base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path) -> None:
     from transformers import pipeline
 
-    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path, kind="orm"), train_dataset=make_rows(8))
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path, objective="orm"), train_dataset=make_rows(8))
     trainer.train()
     trainer.save_model()
     verifier = Verifier.from_pretrained(tmp_path, dtype="float32", device="cpu")
@@ -248,7 +250,7 @@ def test_evaluation_in_training_logs_its_metrics(
     base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, kind: Literal["prm", "orm"]
 ) -> None:
     rows, held_out = make_rows(16), make_rows(40, per_problem=4, seed=1)
-    arguments = config(tmp_path, kind=kind, eval_strategy="epoch", per_device_eval_batch_size=3)
+    arguments = config(tmp_path, objective=kind, eval_strategy="epoch", per_device_eval_batch_size=3)
     trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, eval_dataset=held_out)
     trainer.train()
     (logged,) = [log for log in trainer.state.log_history if "eval_loss" in log]
@@ -275,7 +277,7 @@ def test_datasets_of_trls_columns_train_too(base_dir: Callable[..., Path], make_
     from_table: Any = VerifierTrainer(
         str(base_dir()), arguments, train_dataset=table, eval_dataset={"a": table, "b": table.select(range(3))}
     )
-    assert [r.input_ids for r in from_table.train_dataset.rows] == [r.input_ids for r in from_rows.train_dataset.rows]
+    assert from_table.train_dataset.tokens.tolist() == from_rows.train_dataset.tokens.tolist()
     assert {"eval_a_loss", "eval_b_loss"} <= from_table.evaluate().keys()
     with pytest.raises(DataError, match="dataset, line 1: no 'labels'"):
         VerifierTrainer(str(base_dir()), arguments, train_dataset=table.remove_columns("labels"))

@@ -1,0 +1,214 @@
+"""From a checkpoint to a model with a head, and its tokenizer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import ConfigError, ModelError
+from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
+from prm.heads.base import Head, head_module
+from prm.heads.partitioned import whole
+from prm.step_format import encode_plain
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
+    """The checkpoint's tokenizer; one without a padding token pads with its end-of-text token.
+
+    Raises:
+        ModelError: no tokenizer there, or neither of the two tokens.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main")
+    except LOAD_ERRORS as error:
+        raise ModelError(f"{name_or_path}: no tokenizer could be loaded ({first_line(error)})") from error
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"{name_or_path}: the tokenizer has neither a padding nor an end-of-text token; add one")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def build_model(
+    name_or_path: str,
+    head: Head,
+    tokenizer: Any,
+    *,
+    head_init_tokens: Sequence[str] | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+    quantization_config: Any = None,
+) -> PreTrainedModel:
+    """Load a checkpoint with the head of an objective.
+
+    A checkpoint that already has such a head keeps it, so that training goes on from a published verifier; a LoRA
+    adapter with such a head is merged into its base first. Every dropout on the head is 0: transformers would put 0.1
+    on it, and its scores in training would not be those of inference.
+
+    Args:
+        head_init_tokens: texts of two single tokens, bad and good: the head starts as the language-model head's rows
+            of these two, so that a PRM's first scores are the base's own next-token odds.
+        quantization_config: of transformers, to load the weights in 4 or 8 bits (QLoRA).
+
+    Raises:
+        ConfigError: an unknown dtype, or tokens for a head that has none of its own.
+        ModelError: not a checkpoint, a damaged one, one of another objective, or of an architecture without such a
+            class.
+    """
+    import transformers
+
+    check_dtype(dtype)
+    if head_init_tokens and head.labels is None:
+        raise ConfigError(f"head_init_tokens start a fresh head, and objective {head.objective!r} has none; drop them")
+    source, adapter = _source(name_or_path, revision)
+    check_objective(name_or_path, head)
+    loader: Any = getattr(transformers, head.auto_class)
+    extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    if quantization_config is not None:
+        extra["quantization_config"] = quantization_config
+    where = {} if adapter else {"revision": revision or "main"}
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **where)
+        head.configure(config, tokenizer)
+        with quiet_about_new_head():
+            model = loader.from_pretrained(source, config=config, dtype=dtype, **where, **extra)
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"{name_or_path}: cannot be loaded with a {head.spec_head} head ({first_line(error)})"
+        ) from error
+    if adapter:
+        model = _merged(model, name_or_path)
+    disable_head_dropout(model)
+    if head_init_tokens:
+        init_head(
+            model,
+            head,
+            _language_head_rows(
+                model, source, revision, single_token_ids(head_init_tokens, tokenizer, "head_init_tokens")
+            ),
+        )
+    head.prepare(model)
+    return model
+
+
+def _source(name_or_path: str, revision: str | None) -> tuple[str, bool]:
+    """Where the weights are, and whether the name is that of an adapter on them."""
+    if not (Path(name_or_path) / "adapter_config.json").is_file():
+        return name_or_path, False
+    from peft import PeftConfig
+
+    base = PeftConfig.from_pretrained(name_or_path).base_model_name_or_path
+    if not base:
+        raise ModelError(
+            f"{name_or_path}: an adapter that does not say what its base is; merge it, and give the result"
+        )
+    return str(base), True
+
+
+def _merged(model: Any, adapter: str) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{adapter}: the adapter does not fit {model.config._name_or_path}, its base by its own account "
+            f"({first_line(error)}); restore the base it was trained on"
+        ) from error
+
+
+def check_objective(name_or_path: str, head: Head) -> None:
+    """Refuse a verifier of another objective: its head would be thrown away without a word.
+
+    Raises:
+        ModelError: what the checkpoint is, by its scoring spec.
+    """
+    from prm.scoring_spec import SPEC_FILE, ScoringSpec
+
+    if not (Path(name_or_path) / SPEC_FILE).is_file():
+        return
+    found = ScoringSpec.load(name_or_path).head
+    language = {"reward_tokens", "implicit"}
+    if found != head.spec_head and not {found, head.spec_head} <= language and found not in language:
+        raise ModelError(
+            f"{name_or_path}: a verifier with a {found} head, and objective {head.objective!r} trains a "
+            f"{head.spec_head} head; choose the objective of the checkpoint, or start from its base"
+        )
+
+
+def disable_head_dropout(model: Any) -> None:
+    """Set every dropout between the last hidden state and the head to 0; the body keeps its own."""
+    from torch.nn import Dropout
+
+    for module in model.children():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+
+
+def init_head(model: Any, head: Head, rows_2D: torch.Tensor) -> None:
+    """Set the head to two rows of a language-model head, bad and good; an ORM's one row is their difference."""
+    import torch
+
+    module = head_module(model)
+    with torch.no_grad(), whole(list(module.parameters()), write=True):
+        module.weight.copy_(head.rows_D(rows_2D).to(module.weight))
+        if module.bias is not None:
+            module.bias.zero_()
+
+
+def attends_causally(model: Any) -> bool:
+    """Whether no token sees a later one, so that right padding needs no attention mask."""
+    return any(getattr(module, "is_causal", False) is True for module in model.modules())
+
+
+def single_token_ids(texts: Sequence[str], tokenizer: Any, key: str) -> list[int]:
+    """Token ids of two texts, bad and good, each of them one token.
+
+    Raises:
+        ConfigError: not two, or one that is several tokens or none.
+    """
+    if len(texts) != 2:
+        raise ConfigError(f"{key} are two tokens, bad and good, not {list(texts)}")
+    ids = []
+    for text in texts:
+        encoded = encode_plain(tokenizer, text)
+        if len(encoded) != 1:
+            raise ConfigError(f"{key}: {text!r} is {len(encoded)} tokens to this tokenizer, not one")
+        ids += encoded
+    return ids
+
+
+def _language_head_rows(model: Any, name_or_path: str, revision: str | None, ids: Sequence[int]) -> torch.Tensor:
+    """Rows (len(ids), D) of the language-model head; with tied embeddings they are at hand, else the checkpoint is
+    read once more."""
+    if model.config.get_text_config().tie_word_embeddings:
+        weight = model.get_input_embeddings().weight
+    else:
+        from transformers import AutoModelForCausalLM
+
+        causal = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=model.dtype, revision=revision or "main")
+        weight = causal.get_output_embeddings().weight
+    with whole([weight]):
+        return weight[list(ids)].detach().clone()
+
+
+@contextlib.contextmanager
+def quiet_about_new_head() -> Iterator[None]:
+    """A new head is what was asked for; transformers would warn of it with a table."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,94 @@
+"""What is wrong, or worth knowing, about the labels of the data sets of a run, before anything is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prm.errors import DataError
+from prm.label_policies import AFTER_FIRST_ERROR
+from prm.pair_rows import PairRow, interleaved
+from prm.step_rows import StepRow
+
+if TYPE_CHECKING:
+    from prm.mixture import LoadedDataset
+
+_SHARES, _VERDICTS, _VALUES = "shares of completions", "0 and 1 alone", "values that nobody counted"
+
+
+def label_counts(rows: Sequence[Any]) -> dict[str, int]:
+    """Steps (of an outcome model: solutions) by hard label, with copies counted as often as they stand there."""
+    counts = Counter(label for row in _single(rows) for label in row.hard_labels)
+    return {
+        "wrong": counts[0.0],
+        "correct": counts[1.0],
+        "unknown": counts[None],
+    }
+
+
+def check_two_classes(datasets: Sequence[LoadedDataset]) -> None:
+    """Refuse rows to train on from which no step can be told from another.
+
+    Raises:
+        DataError: all targets are the same, with the counts of each data set.
+    """
+    targets = {label for dataset in datasets for row in dataset.train for label in row.labels if label is not None}
+    if len(targets) > 1:
+        return
+    value = f"{targets.pop():g}" if targets else "unknown"
+    counts = [(dataset.source.label, label_counts(dataset.train)) for dataset in datasets]
+    found = "; ".join(f"{name}: {count['wrong']} wrong, {count['correct']} correct" for name, count in counts)
+    raise DataError(
+        f"every label is {value}, so there is nothing to learn ({found})",
+        remedy="A verifier needs right and wrong steps (an outcome model: solutions): sample more, look at the label "
+        "view and the policies, or add a data set with the other class",
+    )
+
+
+def notices(datasets: Sequence[LoadedDataset], evaluation: Sequence[Any]) -> Iterator[str]:
+    """What the user should know: labels on scales that do not compare, a policy that met nothing, problems that are
+    trained and evaluated on."""
+    yield from _mixed_scales(row for dataset in datasets for row in _single(dataset.loaded.rows))
+    for dataset in datasets:
+        policy = dataset.reading.neutral_labels
+        if policy != "keep" and not dataset.loaded.changed["neutral"]:
+            yield (
+                f"{dataset.source.label}: neutral_labels is {policy!r} and no label is a neutral rating; set "
+                "label_scale: ratings where ratings are -1, 0 and 1, or label_source: prm800k where neutral is 0.5"
+            )
+        if not dataset.train:
+            yield f"{dataset.source.label}: all of its problems are held out, so nothing of it is trained on"
+    trained = {row.group for dataset in datasets for row in dataset.train}
+    if shared := trained & {row.group for row in evaluation}:
+        yield f"{len(shared)} of the problems to evaluate on are trained on, too; eval_fraction holds problems out"
+
+
+def _mixed_scales(rows: Iterator[StepRow]) -> Iterator[str]:
+    scales = _scales(rows)
+    if len(set(scales.values())) > 1:
+        listed = "; ".join(f"{source}: {scale}" for source, scale in scales.items())
+        yield (
+            f"the labels are on scales that do not compare ({listed}), and one loss learns from all of them; "
+            "label_view: hard puts them on one, or train on one source"
+        )
+
+
+def _scales(rows: Iterator[StepRow]) -> dict[str, str]:
+    """What the targets of each source are. A neutral rating's 0.5 makes no verdicts into shares."""
+    scales: dict[str, str] = {}
+    for row in rows:
+        source = "+".join(name for name in row.source.split("+") if name != AFTER_FIRST_ERROR)
+        scales.setdefault(source, _VERDICTS)
+        for index, label in enumerate(row.labels):
+            if label is None or label in (0, 1):
+                continue
+            if row.n_total is not None and row.n_total[index]:
+                scales[source] = _SHARES
+            elif label != 0.5 and scales[source] != _SHARES:
+                scales[source] = _VALUES
+    return scales
+
+
+def _single(rows: Sequence[Any]) -> Sequence[StepRow]:
+    return interleaved(rows) if rows and isinstance(rows[0], PairRow) else rows
