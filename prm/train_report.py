@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm import __version__
+from prm.trainer_data import encoded_rows
 
 if TYPE_CHECKING:
     from prm.mixture import Mixture
@@ -38,7 +39,7 @@ def training_metrics(
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit."""
-    train: Any = trainer.train_dataset
+    train: Any = encoded_rows(trainer.train_dataset)  # type: ignore[arg-type]
     evaluated: Any = trainer.eval_dataset
     losses = [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
     model: Any = trainer.model
