@@ -12,7 +12,7 @@ from prm.metrics.names import Kind
 from prm.metrics.points import FITTED_NAME, held_out_half, metrics_of
 from prm.metrics.predictions import Array, Predictions
 from prm.stats import ranking
-from prm.stats.calibration import expected_calibration_error
+from prm.stats.calibration import Scored
 from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
 from prm.stats.thresholds import first_errors
 
@@ -84,13 +84,17 @@ def _statistics(predictions: Predictions, threshold: float) -> dict[str, Statist
     accuracy = _mean_over(((scores_NS >= threshold) == (hard_NS == 1)) & known_NS, known_NS)
     errors = first_errors(scores_NS, hard_NS, threshold)
 
-    def judged(rows: Any) -> tuple[Array, Array]:
-        known = known_NS[rows]
-        return scores_NS[rows][known], hard_NS[rows][known].astype(int)
+    ranked, labelled_rows = ranking.Ranked.of(scores_NS[known_NS], hard_NS[known_NS]), np.nonzero(known_NS)[0]
+    scored, targeted_rows = _scored(predictions), np.nonzero(targeted_NS)[0]
+
+    def times(rows: Any, of_rows: Array) -> Array:
+        """How often each flat item was drawn with its solution."""
+        drawn: Array = np.bincount(rows, minlength=len(predictions))[of_rows]
+        return drawn
 
     def calibration_error(rows: Any) -> float:
-        known = targeted_NS[rows]
-        return expected_calibration_error(scores_NS[rows][known], targets_NS[rows][known]) if known.any() else math.nan
+        weights = times(rows, targeted_rows)
+        return scored.calibration_error(weights=weights) if scored and weights.any() else math.nan
 
     def first_error(rows: Any) -> float:
         usable = rows[errors.usable[rows]]
@@ -102,11 +106,16 @@ def _statistics(predictions: Predictions, threshold: float) -> dict[str, Statist
         "ece": calibration_error,
         "step_accuracy": accuracy,
         "accuracy": accuracy,
-        "auroc": lambda rows: ranking.auroc(*judged(rows)),
-        "auprc_of_wrong": lambda rows: ranking.auprc_of_wrong(*judged(rows)).value,
+        "auroc": lambda rows: ranked.auroc(times(rows, labelled_rows)),
+        "auprc_of_wrong": lambda rows: ranked.auprc_of_wrong(times(rows, labelled_rows)).value,
         "base_rate_of_wrong": _mean_over(known_NS & (hard_NS == 0), known_NS),
         "first_error_f1": first_error,
     }
+
+
+def _scored(predictions: Predictions) -> Scored | None:
+    scores, targets = predictions.targeted()
+    return Scored.of(scores, targets) if len(targets) else None
 
 
 def _mean_over(values_NS: Array, counted_NS: Array) -> Statistic:

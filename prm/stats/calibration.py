@@ -27,6 +27,49 @@ class ReliabilityBin:
     count: int
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Scores and observations, sorted once and measured under any number of weights: a bootstrap draws each item so
+    many times.
+
+    Attributes:
+        values: (K,) the distinct scores, rising.
+        block: (N,) which of them each item has.
+        observations: (N,) 0, 1, or a share.
+    """
+
+    values: FloatArray
+    block: NDArray[np.int64]
+    observations: FloatArray
+
+    @classmethod
+    def of(cls, probabilities: ArrayLike, observations: ArrayLike) -> Scored:
+        """Sort items; the arguments and errors of `reliability_table`."""
+        p, y = _pairs(probabilities, observations)
+        values, block = np.unique(p, return_inverse=True)
+        return cls(values, block, y)
+
+    def table(self, *, bins: int = 10, weights: ArrayLike | None = None) -> list[ReliabilityBin]:
+        """As `reliability_table`, each item counted `weights` (N,) times."""
+        times = np.ones(len(self.block)) if weights is None else np.asarray(weights, dtype=float)
+        counts: FloatArray = np.bincount(self.block, times).astype(np.float64)
+        drawn = counts > 0
+        seen = np.bincount(self.block, times * self.observations)[drawn]
+        values, counts = self.values[drawn], counts[drawn]
+        table = []
+        for start, end in _equal_mass_ranges(counts, bins):
+            count, low, high = counts[start:end].sum(), float(values[start]), float(values[end - 1])
+            # A mean of equal numbers may round beyond them, and then out of the bin.
+            predicted = float(np.clip(values[start:end] @ counts[start:end] / count, low, high))
+            table.append(ReliabilityBin(low, high, predicted, float(seen[start:end].sum() / count), round(count)))
+        return table
+
+    def calibration_error(self, *, bins: int = 10, weights: ArrayLike | None = None) -> float:
+        """As `expected_calibration_error`, each item counted `weights` (N,) times."""
+        table = self.table(bins=bins, weights=weights)
+        return sum(row.count * abs(row.predicted - row.observed) for row in table) / sum(row.count for row in table)
+
+
 def reliability_table(probabilities: ArrayLike, observations: ArrayLike, *, bins: int = 10) -> list[ReliabilityBin]:
     """Bins of equal mass, from low scores to high.
 
@@ -40,23 +83,12 @@ def reliability_table(probabilities: ArrayLike, observations: ArrayLike, *, bins
     Raises:
         DataError: nothing to bin, or a value outside [0, 1].
     """
-    p, y = _pairs(probabilities, observations)
-    order = np.argsort(p, kind="stable")
-    p, y = p[order], y[order]
-    table = []
-    for start, end in _equal_mass_ranges(p, bins):
-        part, seen = p[start:end], y[start:end]
-        # A mean of equal numbers may round beyond them, and then out of the bin.
-        predicted = float(np.clip(part.mean(), part[0], part[-1]))
-        table.append(ReliabilityBin(float(part[0]), float(part[-1]), predicted, float(seen.mean()), end - start))
-    return table
+    return Scored.of(probabilities, observations).table(bins=bins)
 
 
 def expected_calibration_error(probabilities: ArrayLike, observations: ArrayLike, *, bins: int = 10) -> float:
     """ECE: the mean distance of score and truth over bins of equal mass (Nguyen and O'Connor, 2015)."""
-    table = reliability_table(probabilities, observations, bins=bins)
-    total = sum(row.count for row in table)
-    return sum(row.count * abs(row.predicted - row.observed) for row in table) / total
+    return Scored.of(probabilities, observations).calibration_error(bins=bins)
 
 
 def brier_score(probabilities: ArrayLike, observations: ArrayLike) -> float:
@@ -65,17 +97,16 @@ def brier_score(probabilities: ArrayLike, observations: ArrayLike) -> float:
     return float(np.mean((p - y) ** 2))
 
 
-def _equal_mass_ranges(ordered: FloatArray, bins: int) -> list[tuple[int, int]]:
-    """Cut the ordered scores near i * N / bins, only where the score changes."""
+def _equal_mass_ranges(counts: FloatArray, bins: int) -> list[tuple[int, int]]:
+    """Ranges of blocks, cut where the number of items so far is nearest to i * N / bins."""
     if bins < 1:
         raise ConfigError(f"bins must be at least 1, not {bins}")
-    n = len(ordered)
-    changes = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [n]])
-    wanted = np.arange(1, bins) * n / bins
-    above = np.searchsorted(changes, wanted)
+    so_far = np.concatenate([[0.0], np.cumsum(counts)])
+    wanted = np.arange(1, bins) * so_far[-1] / bins
+    above = np.searchsorted(so_far, wanted)
     below = np.maximum(above - 1, 0)
-    nearest = np.where(wanted - changes[below] <= changes[above] - wanted, changes[below], changes[above])
-    cuts = sorted({0, n, *(int(cut) for cut in nearest)})
+    nearest = np.where(wanted - so_far[below] <= so_far[above] - wanted, below, above)
+    cuts = sorted({0, len(counts), *(int(cut) for cut in nearest)})
     return list(pairwise(cuts))
 
 

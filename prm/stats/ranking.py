@@ -49,6 +49,59 @@ class FirstErrorF1:
     n_correct: int
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Scored items, sorted once and measured under any number of weights: a bootstrap draws each item so many times.
+
+    Attributes:
+        block: (N,) rank of the item's score among the distinct ones; items of one block are tied.
+        right: (N,) whether the item is right.
+    """
+
+    block: NDArray[np.int64]
+    right: BoolArray
+
+    @classmethod
+    def of(cls, scores: ArrayLike, labels: ArrayLike) -> Ranked:
+        """Sort items.
+
+        Args:
+            scores: (N,) floats, higher for right.
+            labels: (N,) 1 for right, 0 for wrong.
+
+        Raises:
+            DataError: other lengths, a label that is neither 0 nor 1, or a score that is not a number.
+        """
+        values, right = _scored(scores, labels)
+        return cls(np.unique(values, return_inverse=True)[1], right)
+
+    def auroc(self, weights: ArrayLike | None = None) -> float:
+        """As the function `auroc`, each item counted `weights` (N,) times."""
+        right, wrong = self._counts(weights)
+        n_right, n_wrong = right.sum(), wrong.sum()
+        if not n_right or not n_wrong:
+            return math.nan
+        return float(right @ (np.cumsum(wrong) - wrong / 2) / (n_right * n_wrong))
+
+    def auprc_of_wrong(self, weights: ArrayLike | None = None) -> AveragePrecision:
+        """As the function `auprc_of_wrong`, each item counted `weights` (N,) times."""
+        right, wrong = self._counts(weights)
+        n_wrong, n = wrong.sum(), (right + wrong).sum()
+        if not n_wrong:
+            return AveragePrecision(math.nan, 0.0)
+        above, found = np.cumsum(right + wrong), np.cumsum(wrong)
+        precision = np.divide(found, above, out=np.zeros_like(found), where=above > 0)
+        return AveragePrecision(float(precision @ wrong / n_wrong), float(n_wrong / n))
+
+    def _counts(self, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
+        """Right and wrong items in each block, from low scores to high."""
+        times = np.ones(len(self.block)) if weights is None else np.asarray(weights, dtype=float)
+        if not len(self.block):
+            return np.zeros(0), np.zeros(0)
+        counted = [np.bincount(self.block, weights=times * kind) for kind in (self.right, ~self.right)]
+        return counted[0].astype(np.float64), counted[1].astype(np.float64)
+
+
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """The chance that a right item scores above a wrong one, half credit for ties; nan without both kinds.
 
@@ -59,14 +112,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         DataError: other lengths, a label that is neither 0 nor 1, or a score that is not a number.
     """
-    values, right = _scored(scores, labels)
-    n_right, n_wrong = int(right.sum()), int((~right).sum())
-    if not n_right or not n_wrong:
-        return math.nan
-    _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    middle_ranks = np.cumsum(sizes) - (sizes - 1) / 2
-    beaten = float(middle_ranks[block][right].sum()) - n_right * (n_right + 1) / 2
-    return beaten / (n_right * n_wrong)
+    return Ranked.of(scores, labels).auroc()
 
 
 def auprc_of_wrong(scores: ArrayLike, labels: ArrayLike) -> AveragePrecision:
@@ -78,14 +124,7 @@ def auprc_of_wrong(scores: ArrayLike, labels: ArrayLike) -> AveragePrecision:
         scores: (N,) floats, higher for right.
         labels: (N,) 1 for right, 0 for wrong.
     """
-    values, right = _scored(scores, labels)
-    wrong = ~right
-    if not wrong.any():
-        return AveragePrecision(math.nan, 0.0)
-    _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    found = np.bincount(block, weights=wrong)
-    precision = np.cumsum(found) / np.cumsum(sizes)
-    return AveragePrecision(float(precision @ found / wrong.sum()), float(wrong.mean()))
+    return Ranked.of(scores, labels).auprc_of_wrong()
 
 
 def aurocs_per_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prm.errors import ConfigError, DataError
-from prm.stats.calibration import brier_score, expected_calibration_error, reliability_table
+from prm.stats.calibration import Scored, brier_score, expected_calibration_error, reliability_table
 
 
 def test_bins_hold_equal_mass() -> None:
@@ -49,6 +49,19 @@ def test_ece_of_calibrated_scores_is_small_and_of_overconfident_ones_large() -> 
     labels = rng.random(20_000) < truth
     assert expected_calibration_error(truth, labels) < 0.015
     assert expected_calibration_error((truth > 0.5).astype(float), labels) == pytest.approx(0.25, abs=0.02)
+
+
+def test_weights_count_an_item_so_many_times() -> None:
+    rng = np.random.default_rng(3)
+    scores, labels, times = rng.random(300).round(2), rng.random(300), rng.integers(0, 4, 300)
+    drawn = np.repeat(np.arange(300), times)
+    scored, repeated = Scored.of(scores, labels), reliability_table(scores[drawn], labels[drawn], bins=7)
+    for row, expected in zip(scored.table(bins=7, weights=times), repeated, strict=True):
+        assert (row.low, row.high, row.count) == (expected.low, expected.high, expected.count)
+        assert row.predicted == pytest.approx(expected.predicted) and row.observed == pytest.approx(expected.observed)
+    assert scored.calibration_error(weights=times) == pytest.approx(
+        expected_calibration_error(scores[drawn], labels[drawn])
+    )
 
 
 def test_the_brier_score_is_the_mean_squared_difference() -> None:

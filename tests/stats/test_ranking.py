@@ -10,6 +10,7 @@ import pytest
 
 from prm.errors import DataError
 from prm.stats.ranking import (
+    Ranked,
     auprc_of_wrong,
     auroc,
     auroc_within_groups,
@@ -100,6 +101,17 @@ def test_first_error_f1_guards_zero_over_zero() -> None:
     assert math.isnan(one_sided.f1) and math.isnan(one_sided.accuracy_wrong)
     assert (one_sided.accuracy_correct, one_sided.n_wrong, one_sided.n_correct) == (1.0, 0, 2)
     assert math.isnan(first_error_f1([], []).f1)
+
+
+def test_weights_count_an_item_so_many_times() -> None:
+    rng = np.random.default_rng(3)
+    scores, labels, times = rng.random(60).round(1), rng.integers(0, 2, 60), rng.integers(0, 4, 60)
+    drawn = np.repeat(np.arange(60), times)
+    ranked = Ranked.of(scores, labels)
+    assert ranked.auroc(times) == pytest.approx(auroc(scores[drawn], labels[drawn]), rel=1e-12)
+    found, expected = ranked.auprc_of_wrong(times), auprc_of_wrong(scores[drawn], labels[drawn])
+    assert found.value == pytest.approx(expected.value, rel=1e-12) and found.base_rate == expected.base_rate
+    assert math.isnan(ranked.auroc(labels)) and math.isnan(ranked.auprc_of_wrong(labels).value)
 
 
 def test_bad_rows_are_refused() -> None:
