@@ -253,3 +253,61 @@ def test_the_names_that_can_be_asked_for_are_those_that_are_computed() -> None:
     run = without_sources(random_run())
     for kind in METRICS:
         assert set(METRICS[kind]) == verifier_metrics(**run, kind=kind).keys() - beside
+
+
+def test_the_best_checkpoint_is_chosen_by_a_metric_of_one_source(tmp_path: Path) -> None:
+    """Through transformers' own Trainer, which holds every metric but a loss to be better when it is greater."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    run = random_run(40)
+    hard, margins = torch.tensor(run["hard_NS"]).float(), torch.tensor(run["margins_NS"]).float()
+
+    class Scaled(torch.nn.Module):
+        """Margins times one weight: the larger, the worse calibrated."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, margins: Any, labels: Any, source: Any, group: Any) -> dict[str, Any]:
+            return {"loss": -self.weight.sum(), "logits": self.weight * margins}
+
+    rows = [
+        {"margins": margins[i], "labels": hard[i], "source": torch.tensor([i % 2]), "group": torch.tensor([i // 4])}
+        for i in range(40)
+    ]
+
+    def compute(predicted: Any) -> dict[str, float]:
+        labels, sources, groups = predicted.label_ids
+        names = ["monte_carlo", "judge"]
+        return verifier_metrics(
+            predicted.predictions, labels, labels, groups[:, 0], sources[:, 0], kind="prm", source_names=names
+        )
+
+    name = "monte_carlo/brier"
+    check_metric(name, "prm")
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=3,
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        label_names=["labels", "source", "group"],
+        load_best_model_at_end=True,
+        metric_for_best_model=name,
+        greater_is_better=greater_is_better(name),
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    model: Any = Scaled()
+    trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, compute_metrics=compute)
+    trainer.train()
+    brier = [log[f"eval_{name}"] for log in trainer.state.log_history if f"eval_{name}" in log]
+    assert brier == sorted(brier) and brier[0] < brier[2]
+    assert trainer.state.best_metric == brier[0]
+    assert model.weight.item() == pytest.approx(2.0, abs=1e-3)  # after the first of three steps
