@@ -108,7 +108,10 @@ class EncodedDataset:
             return self._blank()
         if not 0 <= index < len(self):
             raise IndexError(index)
-        row = int(index if self.order is None else self.order[index])
+        return self.stored(int(index if self.order is None else self.order[index]))
+
+    def stored(self, row: int) -> EncodedRow:
+        """A row by its place in the arrays, whatever the dataset's order is."""
         words = slice(self.token_ends[row - 1] if row else 0, self.token_ends[row])
         steps = slice(self.step_ends[row - 1] if row else 0, self.step_ends[row])
         return EncodedRow(

@@ -40,6 +40,7 @@ from prm.heads import (
     read_at_positions,
 )
 from prm.losses import make_loss, read_class_weights
+from prm.reference import Reference, reference_name
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import encode_plain
 from prm.train_callbacks import LogAtSaves, StopAtNan
@@ -108,8 +109,8 @@ class VerifierTrainer(Trainer):
         read_at_positions(model, self.head)
         self.step_format, self.base_model, self.label_source = args.step_format, base_model or name, ""
         self._tokenizer, self._config = processing_class, args
-        self.reference_model = args.reference_model_name_or_path or str(name)
-        self.data = TrainerData(args, processing_class)
+        self.reference_model = reference_name(args, str(name)) if args.objective == "implicit_prm" else None
+        self.data = TrainerData(args, processing_class, self._reference(args, processing_class, model.dtype))
         encoded = self.data.train(train_dataset)
         if encoded is not None:
             parts = {part for source in encoded_rows(encoded).source_names for part in source.split("+") if part}
@@ -149,6 +150,19 @@ class VerifierTrainer(Trainer):
         """Parameters that are trained."""
         return int(get_model_param_count(self.model, trainable_only=True))
 
+    def _reference(self, args: VerifierConfig, tokenizer: Any, dtype: torch.dtype) -> Reference | None:
+        if self.reference_model is None:
+            return None
+        return Reference(
+            self.reference_model,
+            tokenizer,
+            device=args.device,
+            dtype=str(dtype).removeprefix("torch."),
+            process=args.process_index,
+            processes=args.world_size,
+            label=None if args.disable_tqdm or args.process_index else "reference",
+        )
+
     @property
     def rejected(self) -> list[RejectedRow]:
         """The rows that were dropped as bad ones, where `args.bad_rows` says so."""
@@ -166,7 +180,7 @@ class VerifierTrainer(Trainer):
             step_format=self.step_format,
             reward_tokens=self._reward_tokens,
             beta=self._config.implicit_beta if self._config.objective == "implicit_prm" else None,
-            reference_model=self.reference_model if self._config.objective == "implicit_prm" else None,
+            reference_model=self.reference_model,
             aggregation=self._config.aggregation,
             threshold=self._config.threshold,
             max_length=self._config.max_length,

@@ -11,6 +11,7 @@ from prm.batching import EncodedPairs
 from prm.encoding import EncodedDataset, encode_rows
 from prm.errors import ConfigError
 from prm.pair_rows import PairRow, interleaved, pairs_from_columns, pairs_from_outcomes
+from prm.reference import Reference
 from prm.training_rows import RejectedRow, StepRow, rows_from_columns
 from prm.verifier_config import VerifierConfig
 
@@ -22,12 +23,15 @@ Rows = Sequence[StepRow] | Sequence[PairRow]
 class TrainerData:
     """Reads and encodes rows as a configuration asks.
 
+    Args:
+        reference: adds what an implicit PRM is held against to every encoded dataset; none for other objectives.
+
     Attributes:
         rejected: the rows that were dropped as bad ones, where `config.bad_rows` says so.
     """
 
-    def __init__(self, config: VerifierConfig, tokenizer: Any):
-        self.config, self.tokenizer = config, tokenizer
+    def __init__(self, config: VerifierConfig, tokenizer: Any, reference: Reference | None = None):
+        self.config, self.tokenizer, self.reference = config, tokenizer, reference
         self.rejected: list[RejectedRow] = []
 
     def train(self, dataset: Any) -> EncodedDataset | EncodedPairs | None:
@@ -68,7 +72,7 @@ class TrainerData:
         """Token ids, score positions and targets of rows, once and for all epochs."""
         config = self.config
         shown = len(rows) >= _MANY_ROWS and not config.disable_tqdm and config.process_index == 0
-        return encode_rows(
+        encoded = encode_rows(
             rows,
             config.step_format,
             self.tokenizer,
@@ -77,6 +81,7 @@ class TrainerData:
             label="encode" if shown else None,
             rejected=self._bin,
         )
+        return encoded if self.reference is None else self.reference.add_to(encoded)
 
     def _encoded_pairs(self, pairs: Sequence[PairRow]) -> EncodedPairs:
         """Each solution is encoded once, however many pairs it stands in."""
