@@ -15,9 +15,9 @@ from typing import Any
 
 from prm.data_facts import data_facts
 from prm.errors import ConfigError
-from prm.mixture_checks import check_two_classes, label_counts, notices
+from prm.mixture_checks import check_learnable, label_counts, notices
 from prm.mixture_config import PairOptions, TrainDataset
-from prm.pair_rows import holds_pairs, load_pairs, pairs_from_outcomes
+from prm.pair_rows import holds_pairs, load_pairs, pairs_from_outcomes, single_solutions
 from prm.problem_groups import unify_groups
 from prm.row_readers import Reading
 from prm.row_views import held_out_groups, shuffle_labels
@@ -31,15 +31,15 @@ class LoadedDataset:
 
     Attributes:
         loaded: all of its rows that can be trained on.
-        train: what an epoch sees of them, with copies where the weight asks for them.
-        evaluation: what is held out.
+        train: what an epoch sees of them, with copies where the weight asks for them; under a pairwise loss in pairs.
+        evaluation: what is held out, each solution once.
     """
 
     source: TrainDataset
     reading: Reading
     loaded: LoadedRows[Any]
     train: tuple[Any, ...] = ()
-    evaluation: tuple[Any, ...] = ()
+    evaluation: tuple[StepRow, ...] = ()
 
     @property
     def how(self) -> dict[str, str]:
@@ -75,7 +75,7 @@ class Mixture:
     """
 
     datasets: tuple[LoadedDataset, ...]
-    other_evaluation: tuple[Any, ...] = ()
+    other_evaluation: tuple[StepRow, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property
@@ -84,8 +84,8 @@ class Mixture:
         return [row for dataset in self.datasets for row in dataset.train]
 
     @property
-    def eval_rows(self) -> list[Any]:
-        """The held-out rows of all data sets, or those of the data set for evaluation."""
+    def eval_rows(self) -> list[StepRow]:
+        """The held-out rows of all data sets, or those of the data set for evaluation; never pairs."""
         return [*(row for dataset in self.datasets for row in dataset.evaluation), *self.other_evaluation]
 
     @property
@@ -144,6 +144,7 @@ def load_mixture(
     seed: int = 0,
     pairs: PairOptions | None = None,
     shuffled: bool = False,
+    counted: bool = False,
     rejected: list[RejectedRow] | None = None,
 ) -> Mixture:
     """Read the data sets, hold out a share of their problems, and weight what is left.
@@ -155,6 +156,7 @@ def load_mixture(
         seed: of the split, of what a fraction of a weight chooses, of the pairs and of the shuffle.
         pairs: make pairs of solutions; `None` leaves the rows single.
         shuffled: permute the training labels within each data set, the control.
+        counted: the loss reads the counts of completions, so that there must be some.
         rejected: takes the rows that cannot be read; `None` refuses them.
 
     Raises:
@@ -170,12 +172,14 @@ def load_mixture(
     sources = [*datasets, *([evaluation] if evaluation else [])]
     read = [_read(source, source.reading(reading), pairs, rejected) for source in sources]
     unified = unify_groups([part.loaded.rows for part in read])
-    read = [_named(part, rows, pairs, seed) for part, rows in zip(read, unified, strict=True)]
-    other = read.pop().loaded.rows if evaluation else ()
+    read = [
+        replace(part, loaded=replace(part.loaded, rows=tuple(rows))) for part, rows in zip(read, unified, strict=True)
+    ]
+    other = tuple(single_solutions(read.pop().loaded.rows)) if evaluation else ()
     held_out = held_out_groups({row.group for part in read for row in part.loaded.rows}, eval_fraction, seed)
-    parts = tuple(_split(part, held_out, seed, shuffled) for part in read)
+    parts = tuple(_split(part, held_out, seed, shuffled, pairs) for part in read)
     if pairs is None:
-        check_two_classes(parts)
+        check_learnable(parts, counted=counted)
     return Mixture(parts, other, tuple(notices(parts, other)))
 
 
@@ -189,21 +193,23 @@ def _read(
     return LoadedDataset(source, reading, load_rows(source.path, **place, **vars(reading)))
 
 
-def _named(part: LoadedDataset, rows: Sequence[Any], pairs: PairOptions | None, seed: int) -> LoadedDataset:
-    """The data set with its problems' common names, and its single solutions in pairs, where pairs are wanted."""
-    loaded = replace(part.loaded, rows=tuple(rows))
-    if pairs and isinstance(rows[0], StepRow):
-        made = pairs_from_outcomes(rows, max_pairs_per_problem=pairs.max_pairs_per_problem, seed=seed)
-        loaded = replace(made, dropped=loaded.dropped + made.dropped)
-    return replace(part, loaded=loaded)
-
-
-def _split(part: LoadedDataset, held_out: set[str], seed: int, shuffled: bool) -> LoadedDataset:
-    train = [row for row in part.loaded.rows if row.group not in held_out]
+def _split(
+    part: LoadedDataset, held_out: set[str], seed: int, shuffled: bool, pairs: PairOptions | None
+) -> LoadedDataset:
+    """The data set on both sides of the split, what is trained on shuffled or paired as asked for, and weighted."""
+    train: Any = [row for row in part.loaded.rows if row.group not in held_out]
+    dropped = part.loaded.dropped
     if shuffled:
         train = shuffle_labels(train, seed)
-    evaluation = tuple(row for row in part.loaded.rows if row.group in held_out)
-    return replace(part, train=tuple(weighted(train, part.source.weight, seed)), evaluation=evaluation)
+    if pairs and train and isinstance(train[0], StepRow):
+        made = pairs_from_outcomes(train, max_pairs_per_problem=pairs.max_pairs_per_problem, seed=seed)
+        train, dropped = made.rows, dropped + made.dropped
+    return replace(
+        part,
+        loaded=replace(part.loaded, dropped=dropped),
+        train=tuple(weighted(train, part.source.weight, seed)),
+        evaluation=tuple(single_solutions(row for row in part.loaded.rows if row.group in held_out)),
+    )
 
 
 def weighted(rows: Sequence[RowT], weight: float, seed: int) -> list[RowT]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.errors import DataError
 from prm.label_policies import AFTER_FIRST_ERROR
-from prm.pair_rows import PairRow, interleaved
+from prm.pair_rows import single_solutions
 from prm.step_rows import StepRow
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _SHARES, _VERDICTS, _VALUES = "shares of completions", "0 and 1 alone", "values 
 
 
 def label_counts(rows: Sequence[Any]) -> dict[str, int]:
-    """Steps (of an outcome model: solutions) by hard label, with copies counted as often as they stand there."""
-    counts = Counter(label for row in _single(rows) for label in row.hard_labels)
+    """Steps (of an outcome model: solutions) by hard label, each solution of a pair once."""
+    counts = Counter(label for row in single_solutions(rows) for label in row.hard_labels)
     return {
         "wrong": counts[0.0],
         "correct": counts[1.0],
@@ -27,29 +27,47 @@ def label_counts(rows: Sequence[Any]) -> dict[str, int]:
     }
 
 
-def check_two_classes(datasets: Sequence[LoadedDataset]) -> None:
+def check_learnable(datasets: Sequence[LoadedDataset], *, counted: bool = False) -> None:
     """Refuse rows to train on from which no step can be told from another.
 
+    Args:
+        counted: the loss reads the counts of completions, not the labels.
+
     Raises:
-        DataError: all targets are the same, with the counts of each data set.
+        DataError: all targets are the same, with the counts of each data set; or the loss reads counts and none are
+            there.
     """
-    targets = {label for dataset in datasets for row in dataset.train for label in row.labels if label is not None}
+    rows = [row for dataset in datasets for row in dataset.train]
+    targets = set(_shares(rows) if counted else (label for row in rows for label in row.labels if label is not None))
     if len(targets) > 1:
         return
-    value = f"{targets.pop():g}" if targets else "unknown"
+    if counted and not targets:
+        raise DataError(
+            "no label has counts of completions, and the loss learns from nothing else",
+            path=", ".join(dataset.source.label for dataset in datasets),
+            remedy="Give labels of `prm label`, or rows with n_correct and n_total; or choose another loss",
+        )
     counts = [(dataset.source.label, label_counts(dataset.train)) for dataset in datasets]
     found = "; ".join(f"{name}: {count['wrong']} wrong, {count['correct']} correct" for name, count in counts)
     raise DataError(
-        f"every label is {value}, so there is nothing to learn ({found})",
+        f"every {'share of completions' if counted else 'label'} is {targets.pop():g}, so there is nothing to learn "
+        f"({found})",
         remedy="A verifier needs right and wrong steps (an outcome model: solutions): sample more, look at the label "
         "view and the policies, or add a data set with the other class",
     )
 
 
+def _shares(rows: Sequence[StepRow]) -> Iterator[float]:
+    for row in rows:
+        for right, total in zip(row.n_correct or (), row.n_total or (), strict=True):
+            if right is not None and total:
+                yield right / total
+
+
 def notices(datasets: Sequence[LoadedDataset], evaluation: Sequence[Any]) -> Iterator[str]:
     """What the user should know: labels on scales that do not compare, a policy that met nothing, problems that are
     trained and evaluated on."""
-    yield from _mixed_scales(row for dataset in datasets for row in _single(dataset.loaded.rows))
+    yield from _mixed_scales(row for dataset in datasets for row in single_solutions(dataset.loaded.rows))
     for dataset in datasets:
         policy = dataset.reading.neutral_labels
         if policy != "keep" and not dataset.loaded.changed["neutral"]:
@@ -88,7 +106,3 @@ def _scales(rows: Iterator[StepRow]) -> dict[str, str]:
             elif label != 0.5 and scales[source] != _SHARES:
                 scales[source] = _VALUES
     return scales
-
-
-def _single(rows: Sequence[Any]) -> Sequence[StepRow]:
-    return interleaved(rows) if rows and isinstance(rows[0], PairRow) else rows

@@ -62,6 +62,15 @@ def interleaved(pairs: Iterable[PairRow]) -> list[StepRow]:
     return [row for pair in pairs for row in (pair.chosen, pair.rejected)]
 
 
+def single_solutions(rows: Iterable[Any]) -> list[StepRow]:
+    """Rows as they are, or the solutions of pairs (or of rows and pairs), each once, in however many it stands."""
+    rows = list(rows)
+    if not any(isinstance(row, PairRow) for row in rows):
+        return rows
+    parts = ((row.chosen, row.rejected) if isinstance(row, PairRow) else (row,) for row in rows)
+    return list(dict.fromkeys(row for part in parts for row in part))
+
+
 def pairs_from_outcomes(
     rows: Sequence[StepRow], *, max_pairs_per_problem: int = 8, seed: int = 0
 ) -> LoadedRows[PairRow]:

@@ -237,6 +237,7 @@ def _load(script: TrainScriptArguments, config: VerifierConfig, rejected: list[R
         seed=config.seed,
         pairs=PairOptions(script.splitter, config.max_pairs_per_problem) if config.loss == "bradley_terry" else None,
         shuffled=script.shuffle_labels,
+        counted=config.loss == "beta_binomial",
         rejected=rejected if config.bad_rows == "drop" else None,
     )
     if config.eval_strategy != "no" and not mixture.eval_rows:

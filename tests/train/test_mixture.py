@@ -236,11 +236,13 @@ def test_pairs_are_split_and_weighted_by_problem_like_rows(write: Callable[..., 
         pairs=PairOptions(max_pairs_per_problem=2),
     )
     train, evaluation = mixture.train_rows, mixture.eval_rows
-    assert all(isinstance(row, PairRow) for row in [*train, *evaluation])
-    assert not {pair.group for pair in train} & {pair.group for pair in evaluation}
-    assert len({pair.group for pair in evaluation}) == 6
-    from_graded = [pair for pair in train if pair.prompt.startswith("p")]
-    assert len(train) == len(from_graded) + 2 * len({p.prompt for p in train if p.prompt.startswith("q")})
+    assert all(isinstance(row, PairRow) for row in train)
+    assert all(isinstance(row, StepRow) for row in evaluation)  # each held-out solution once, paired or not
+    assert not {pair.group for pair in train} & {row.group for row in evaluation}
+    problems = [{row.prompt for row in evaluation if row.prompt.startswith(letter)} for letter in "pq"]
+    assert sum(map(len, problems)) == 6
+    assert len(evaluation) == 4 * len(problems[0]) + 2 * len(problems[1])
+    assert len(train) == 2 * (6 - len(problems[0])) + 2 * (6 - len(problems[1]))
     assert mixture.facts()["datasets"][1]["labels"] == {"wrong": 6, "correct": 6, "unknown": 6}
     with pytest.raises(ConfigError, match="pairs have none"):
         mixed(TrainDataset(graded), reading=Reading(kind="orm"), pairs=PairOptions(), shuffled=True)
@@ -328,8 +330,20 @@ def test_a_pairwise_outcome_model_learns_from_graded_solutions(
     recipe = f"dataset_name: {tmp_path / 'rollouts.jsonl'}\nobjective: orm\nloss: bradley_terry"
     result = train(recipe, "--max_pairs_per_problem", "3", "--eval_fraction", "0.25")
     (part,) = result.metrics["data"]["datasets"]
-    assert (part["rows"], part["rows_an_epoch"], part["eval_rows"]) == (12, 9, 3)
+    assert (part["rows"], part["rows_an_epoch"], part["eval_rows"]) == (16, 9, 4)
     assert result.metrics["training"]["final_loss"] > 0
+
+
+def test_a_loss_of_counts_needs_counts_and_learns_from_them_alone(write: Callable[..., str]) -> None:
+    uncounted = TrainDataset(write("a.jsonl", many("p", 4)))
+    with pytest.raises(DataError, match=r"a.jsonl: no label has counts of completions.*n_correct and n_total"):
+        mixed(uncounted, counted=True)
+    sure = stepwise("q", [1, 1], n_correct=[8, 8], n_total=[8, 8])
+    counted = TrainDataset(write("b.jsonl", [sure]))
+    with pytest.raises(DataError, match=r"every share of completions is 1, .*b.jsonl: 0 wrong, 2 correct"):
+        mixed(uncounted, counted, counted=True)
+    hard_but_told_apart = TrainDataset(write("c.jsonl", [sure | {"n_correct": [8, 1]}]))
+    assert mixed(hard_but_told_apart, counted=True).train_rows[0].labels == (1.0, 1.0)
 
 
 def test_counts_and_policies_reach_the_rows_of_a_labeler(tmp_path: Path) -> None:
