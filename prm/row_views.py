@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from prm.errors import ConfigError
-from prm.label_policies import end_of_first_error
 from prm.step_rows import RowT, StepRow
 
 
@@ -39,19 +38,6 @@ def held_out_groups(groups: Iterable[str], eval_fraction: float, seed: int) -> s
         raise ConfigError("eval_fraction needs at least two problems to split; set it to 0")
     random.Random(seed).shuffle(shuffled)
     return set(shuffled[: min(len(shuffled) - 1, max(1, round(eval_fraction * len(shuffled))))])
-
-
-def drop_after_first_error(rows: Sequence[StepRow]) -> tuple[StepRow, ...]:
-    """Forget the labels of the steps behind the first wrong one, as PRM800K does (arXiv 2305.20050): what follows a
-    mistake may be right by itself, and a verifier that judges each step, folded by `min`, need not learn otherwise."""
-    dropped = []
-    for row in rows:
-        hard = row.hard if row.hard is not None else row.labels
-        end = end_of_first_error(hard)
-        rest = (None,) * (len(hard) - end)
-        kept = None if row.hard is None else row.hard[:end] + rest
-        dropped.append(replace(row, labels=row.labels[:end] + rest, hard=kept))
-    return tuple(dropped)
 
 
 def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:

@@ -21,7 +21,6 @@ from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem, problem_id
 from prm.rollouts import Outcome, Rollout, StopReason
-from prm.row_views import drop_after_first_error
 from prm.training_rows import load_rows
 from tests.benchmarks.curation_scale import run_child, shepherd_rows
 
@@ -255,8 +254,9 @@ def test_labels_behind_the_first_error_follow_the_policy_that_the_trainer_has(cu
     }
     assert values == {"drop": [1.0, 0.25, None, None], "keep": [1.0, 0.25, 1.0, None], "wrong": [1.0, 0.25, 0.0, 0.0]}
     assert read(tmp_path / "wrong.jsonl")[0]["labels"][2]["source"] == "after_first_error"
-    trained = drop_after_first_error(load_rows(tmp_path / "keep.jsonl").rows)
-    assert [row.labels for row in trained] == [row.labels for row in load_rows(tmp_path / "drop.jsonl").rows]
+    for policy in ("drop", "wrong"):
+        trained = load_rows(tmp_path / "keep.jsonl", after_first_error=policy).rows
+        assert [row.labels for row in trained] == [row.labels for row in load_rows(tmp_path / f"{policy}.jsonl").rows]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from prm.jsonl import dumps, write_jsonl
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason
-from prm.row_views import drop_after_first_error, shuffle_labels, split_by_group
+from prm.row_views import shuffle_labels, split_by_group
 from prm.training_rows import LabelView, RejectedRow, StepRow, load_rows
 
 
@@ -29,6 +29,10 @@ def rollout(
     problem = Problem(problem=f"p{index // 2}", answer="1", unique_id=f"id{index // 2}")
     gaps = ("",) * (len(steps) + 1)
     return Rollout(problem, steps, gaps, sample_index=index, stop_reason=stop, source="m", outcome=outcome)
+
+
+def stepped(prompt: str, labels: list[Any]) -> dict[str, Any]:
+    return {"prompt": prompt, "completions": [f"s{i}" for i in range(len(labels))], "labels": labels}
 
 
 GOOD = {"prompt": "1+1", "completions": ["1+1=2", "2"], "labels": [True, False]}
@@ -115,7 +119,7 @@ def test_missing_column_missing_file_and_empty_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither .jsonl nor .parquet"):
         load_rows(tmp_path / "d.txt")
     with pytest.raises(ConfigError, match="kind must be"):
-        load_rows(tmp_path / "a.jsonl", kind="reward")  # type: ignore[arg-type]
+        load_rows(tmp_path / "a.jsonl", kind="reward")
 
 
 def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
@@ -215,11 +219,108 @@ def test_real_monte_carlo_values_are_read_as_fractions(data_dir: Path, tmp_path:
     assert any(0 < label < 1 for row in loaded.rows for label in row.labels if label is not None)
 
 
-def test_labels_behind_the_first_error_can_be_dropped() -> None:
-    row = StepRow("p", ("a", "b", "c"), (0.9, 0.25, 0.5), "g", hard=(1, 0, 1))
-    early = StepRow("p", ("a", "b"), (0.0, 1.0), "g")
-    right = StepRow("p", ("a", "b"), (1.0, None), "g")
-    dropped = drop_after_first_error([row, early, right])
-    assert dropped[0].labels == (0.9, 0.25, None) and dropped[0].hard == (1, 0, None)
-    assert dropped[1].labels == (0.0, None)
-    assert dropped[2] == right
+BEHIND = [stepped("a", [0.9, 0.25, 0.5]), stepped("b", [0.0, 1.0]), stepped("c", [1.0, None])]
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "hard"),
+    [
+        ("keep", [(0.9, 0.25, 0.5), (0.0, 1.0), (1.0, None)], (1, 0, 1)),
+        ("drop", [(0.9, 0.25, None), (0.0, None), (1.0, None)], (1, 0, None)),
+        ("wrong", [(0.9, 0.25, 0.0), (0.0, 0.0), (1.0, None)], (1, 0, 0)),
+    ],
+)
+def test_labels_behind_the_first_error_follow_the_policy(
+    tmp_path: Path, policy: str, labels: list[tuple[float | None, ...]], hard: tuple[int | None, ...]
+) -> None:
+    loaded = load_rows(stepwise(tmp_path / "r.jsonl", *BEHIND), label_view="soft", after_first_error=policy)
+    assert [row.labels for row in loaded.rows] == labels
+    assert loaded.rows[0].hard_labels == hard
+    assert dict(loaded.changed) == ({} if policy == "keep" else {"after_first_error": 2})
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels"),
+    [("keep", (1.0, 0.5, 0.0)), ("right", (1.0, 1.0, 0.0)), ("wrong", (1.0, 0.0, 0.0)), ("drop", (1.0, None, 0.0))],
+)
+def test_ratings_are_read_when_asked_for_and_neutral_ones_by_the_policy(
+    tmp_path: Path, policy: str, labels: tuple[float | None, ...]
+) -> None:
+    path = stepwise(tmp_path / "r.jsonl", stepped("p", [1, 0, -1]), stepped("q", [1.0, None, -1.0]))
+    loaded = load_rows(path, label_scale="ratings", neutral_labels=policy, label_view="soft")
+    assert loaded.rows[0].labels == labels and loaded.rows[1].labels == (1.0, None, 0.0)
+    assert loaded.changed["neutral"] == 1
+    hard = load_rows(path, label_scale="ratings", neutral_labels=policy).rows[0].labels
+    assert hard == tuple(None if label is None else float(label >= 0.5) for label in labels)
+
+
+def test_a_neutral_rating_that_counts_as_wrong_is_a_first_error(tmp_path: Path) -> None:
+    path = stepwise(tmp_path / "r.jsonl", stepped("p", [1, 0, 1]))
+    loaded = load_rows(path, label_scale="ratings", neutral_labels="wrong", after_first_error="drop")
+    assert loaded.rows[0].labels == (1.0, 0.0, None)
+
+
+def test_ratings_are_never_misread_as_shares_row_by_row(tmp_path: Path) -> None:
+    """Dropping the rows that have a -1 would keep those whose wrong steps are called neutral."""
+    path = stepwise(tmp_path / "r.jsonl", stepped("p", [1, 0]), stepped("q", [1, -1]))
+    with pytest.raises(DataError, match=r"line 2: the label -1\. .*set label_scale: ratings, and neutral_labels"):
+        load_rows(path, rejected=[])
+    with pytest.raises(DataError, match=r"line 1: the rating 0\.5\. With label_scale: ratings"):
+        load_rows(stepwise(path, stepped("p", [0.5])), label_scale="ratings")
+    with pytest.raises(DataError, match="the rating True"):
+        load_rows(stepwise(path, stepped("p", [True])), label_scale="ratings")
+    labelled = LabelledRollout(rollout(0, None), (StepLabel("mc", 1, 4), StepLabel("mc", 0, 4))).to_dict()
+    with pytest.raises(DataError, match="label_scale: ratings for a row of ours"):
+        load_rows(stepwise(path, labelled), label_scale="ratings")
+
+
+def test_prm800k_is_read_alike_by_curation_and_by_the_trainer(data_dir: Path, tmp_path: Path) -> None:
+    from prm.data_gen.convert import ConvertConfig, run_convert
+    from prm.data_gen.curate import CurateConfig, run_curate
+
+    raw = str(data_dir / "prm800k_samples.jsonl")
+    run_convert(ConvertConfig(input_path=raw, output_path=str(tmp_path / "all.jsonl"), to_format="stepwise"))
+    ratings = [label for row in load_rows(tmp_path / "all.jsonl", label_view="soft").rows for label in row.labels]
+    assert set(ratings) >= {0.0, 0.5, 1.0}
+    for neutral in ("keep", "right", "wrong", "drop"):
+        path = tmp_path / f"{neutral}.jsonl"
+        run_curate(CurateConfig(input_path=[raw], output_path=str(path), neutral=neutral, dedup="none"))
+        curated = [row.labels for row in load_rows(path, label_view="soft").rows]
+        loaded = load_rows(tmp_path / "all.jsonl", label_view="soft", neutral_labels=neutral)
+        assert [row.labels for row in loaded.rows] == curated
+        assert loaded.changed["neutral"] == ratings.count(0.5)
+
+
+def test_counts_are_kept_where_there_are_any(tmp_path: Path) -> None:
+    counted = {**GOOD, "n_correct": [3, None], "n_total": [8, None]}
+    rows = load_rows(stepwise(tmp_path / "r.jsonl", counted, GOOD)).rows
+    assert (rows[0].n_correct, rows[0].n_total) == ((3, None), (8, None))
+    assert rows[1].n_correct is None and rows[1].n_total is None
+    stopped = LabelledRollout(rollout(0, None), (StepLabel("mc", 1, 3, rule="first_success"), StepLabel("mc", 0, 8)))
+    write_jsonl(tmp_path / "labels.jsonl", [stopped.to_dict()])
+    assert load_rows(tmp_path / "labels.jsonl").rows[0].n_correct == (1, 0)
+    digests = {load_rows(stepwise(tmp_path / f"{n}.jsonl", counted | {"n_total": [n, None]})).digest for n in (8, 9)}
+    assert len(digests) == 2  # the same hard labels from other counts are other data
+
+
+def test_the_source_of_labels_can_be_set(tmp_path: Path) -> None:
+    path = stepwise(tmp_path / "r.jsonl", {**GOOD, "source": ["a", "b"]})
+    assert load_rows(path).rows[0].source == "a+b"
+    assert load_rows(path, label_source="people").rows[0].source == "people"
+
+
+def test_shuffled_labels_take_their_counts_with_them() -> None:
+    rows = [
+        StepRow("p", ("a", "b"), (i / 10, None), str(i), n_correct=(i, None), n_total=(10, None)) for i in range(9)
+    ]
+    shuffled = shuffle_labels(rows, seed=0)
+    assert [row.labels for row in shuffled] != [row.labels for row in rows]
+    assert all(row.n_correct == (round(row.labels[0] * 10), None) for row in shuffled)  # type: ignore[operator]
+
+
+def test_a_pair_or_another_format_is_pointed_to_where_it_is_read(tmp_path: Path) -> None:
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    with pytest.raises(DataError, match=r"a pair of a chosen and a rejected solution.*loss: bradley_terry"):
+        load_rows(stepwise(tmp_path / "a.jsonl", pair), kind="orm")
+    with pytest.raises(DataError, match="`prm data convert` turns other formats into these"):
+        load_rows(stepwise(tmp_path / "b.jsonl", {"question": "x", "steps": [], "scores": []}))
