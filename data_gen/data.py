@@ -8,11 +8,11 @@ prm data push      step labels to the Hugging Face Hub, with a card
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
+from prm.spelling import hint
 
 # Python reserves `from`: the options that people type for these fields.
 _SPELLINGS = {"--from": "--from_format", "--to": "--to_format"}
@@ -94,9 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(usage())
         return
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
-        raise ConfigError(f"unknown command 'data {name}'; {hint}")
+        raise ConfigError(f"unknown command 'data {name}'; {hint(name, COMMANDS)}")
     COMMANDS[name][0]([_spelled(argument) for argument in rest])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from prm.config import run_main
 from prm.errors import ConfigError
+from prm.spelling import hint
 
 # subcommand -> (module with a `main(argv)`, what it does)
 COMMANDS = {
@@ -60,11 +61,7 @@ def dispatch(arguments: Sequence[str]) -> None:
         print(__version__)
         return
     if arguments[0] not in COMMANDS:
-        import difflib
-
-        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
-        raise ConfigError(f"unknown command {arguments[0]!r}; {hint}")
+        raise ConfigError(f"unknown command {arguments[0]!r}; {hint(arguments[0], COMMANDS)}")
     module = importlib.import_module(COMMANDS[arguments[0]][0])
     module.main(list(arguments[1:]))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from prm.errors import ConfigError, PrmError
 from prm.recipe import ENVIRONMENT, fit_recipe, read_recipe
+from prm.spelling import hint
 from prm.worlds.models import PREFIX, expand_embedded
 
 
@@ -113,9 +113,7 @@ def check_key(key: str, known: list[str], where: str, *, otherwise: str = "run w
     name = key.replace("-", "_")
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else otherwise
-    raise ConfigError(f"{where}unknown key {key!r}; {hint}")
+    raise ConfigError(f"{where}unknown key {key!r}; {hint(name, known, otherwise)}")
 
 
 def _friendly(message: str, known: list[str]) -> str:

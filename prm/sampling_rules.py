@@ -8,7 +8,6 @@ the unbiased value is computed from the rule itself.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -168,21 +167,3 @@ def interval_from_spec(spec: str) -> Interval | None:
         return Interval(error, zero, int(least), int(most), confidence)
     except (ValueError, ConfigError):
         return None
-
-
-def expected_completions(rule: SamplingRule, success_rate: float) -> float:
-    """Completions a prefix is expected to take when each succeeds with this chance, by the rule's own looks."""
-    total, states = 0.0, {(0, 0): 1.0}
-    while states:
-        following: dict[tuple[int, int], float] = {}
-        for (correct, asked), weight in states.items():
-            more = rule.more(correct, asked, asked)
-            if not more:
-                total += weight * asked
-                continue
-            for c in range(more + 1):
-                chance = math.comb(more, c) * success_rate**c * (1 - success_rate) ** (more - c)
-                key = (correct + c, asked + more)
-                following[key] = following.get(key, 0.0) + weight * chance
-        states = following
-    return total

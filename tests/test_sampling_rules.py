@@ -14,7 +14,6 @@ from prm.sampling_rules import (
     Fixed,
     Interval,
     SamplingRule,
-    expected_completions,
     interval_from_spec,
 )
 
@@ -62,16 +61,6 @@ def test_truncated_completions_decide_nothing_and_are_bounded() -> None:
         asked += more
     assert asked == 16
     assert rule.more(4, 4, 9) == rule.more(4, 4, 4)  # five undecided ones change nothing
-
-
-def test_expected_completions_are_those_of_the_rule() -> None:
-    assert expected_completions(Fixed(8), 0.3) == pytest.approx(8)
-    assert expected_completions(FirstSuccess(8), 1.0) == 1
-    by_hand = sum(
-        math.prod(0.3 if one else 0.7 for one in sequence) * stopped(SMALL, sequence)[1]
-        for sequence in itertools.product((0, 1), repeat=SMALL.max_n)
-    )
-    assert expected_completions(SMALL, 0.3) == pytest.approx(by_hand)
 
 
 def test_a_label_knows_what_its_rule_makes_of_its_counts() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from prm.errors import ConfigError, DataError
+from prm.spelling import hint
 
 from .base import Format
 from .labels import LabelsFormat
@@ -40,9 +40,7 @@ def find_format(name: str) -> Format:
     """
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), FORMATS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(FORMATS)}"
-    raise ConfigError(f"unknown format {name!r}; {hint}")
+    raise ConfigError(f"unknown format {name!r}; {hint(name.lower().replace('-', '_'), FORMATS)}")
 
 
 def recognised(row: Mapping[str, Any]) -> Format | None:

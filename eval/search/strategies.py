@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from prm.errors import ConfigError
+from prm.spelling import hint
 
 from .base import SearchStrategy
 from .beam_search import BeamSearch
@@ -34,7 +33,5 @@ def strategies_named(name: str) -> tuple[SearchStrategy, ...]:
         ConfigError: no such approach.
     """
     if name not in STRATEGIES:
-        near = difflib.get_close_matches(name, STRATEGIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(STRATEGIES)}"
-        raise ConfigError(f"unknown approach {name!r}; {hint}")
+        raise ConfigError(f"unknown approach {name!r}; {hint(name, STRATEGIES)}")
     return STRATEGIES[name]

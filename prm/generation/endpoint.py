@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.completions_api import CompletionsExchange, group_requests
 from prm.generation.http_client import HttpClient
 from prm.generation.http_policy import EndpointSettings, Refusal
+from prm.generation.prompt_ids import PromptIds
 from prm.rollouts import StopReason
-from prm.step_format import PromptFormat, encode_plain
+from prm.step_format import PromptFormat
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class EndpointGenerator:
         self.served_name, self.name, self.revision = served_name, name or served_name, revision
         self.num_parameters, self.context_length = num_parameters, context_length
         self.choices_per_request = choices_per_request
-        self._problem_ids = lru_cache(maxsize=65536)(lambda problem: tuple(prompt.ids(problem, tokenizer)))
-        self._affine_tokens = _AFFINE_TOKENS + _shared(self._problem_ids("0"), self._problem_ids("a"))
+        self._prompt_ids = PromptIds(prompt, tokenizer)
+        self._affine_tokens = _AFFINE_TOKENS + _shared(self._prompt_ids("0"), self._prompt_ids("a"))
 
     @classmethod
     def connect(
@@ -110,7 +110,7 @@ class EndpointGenerator:
 
     def prompt_ids(self, problem: str, prefix: str = "") -> list[int]:
         """Token ids of the prompt, followed by those of a started solution, encoded by itself."""
-        return [*self._problem_ids(problem), *(encode_plain(self.tokenizer, prefix) if prefix else ())]
+        return self._prompt_ids(problem, prefix)
 
     def stream(
         self, requests: Sequence[GenerationRequest], sampling: SamplingParams

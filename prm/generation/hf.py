@@ -10,15 +10,15 @@ from `prm.generation.stopping`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.batch_run import BatchRun, Sample
 from prm.generation.plan import plan_batches, slots_that_fit
+from prm.generation.prompt_ids import PromptIds
 from prm.generation.stopping import StopTexts
 from prm.rollouts import Cost, StopReason
-from prm.step_format import PromptFormat, encode_plain
+from prm.step_format import PromptFormat
 
 BATCH_TOKENS = 131_072
 
@@ -66,7 +66,7 @@ class HFGenerator:
         self.num_parameters: int = _multiplied_parameters(model)
         self.eos_ids = _eos_ids(model, tokenizer)
         self._stops: dict[tuple[str, ...], StopTexts] = {}
-        self._problem_ids = lru_cache(maxsize=65536)(lambda problem: tuple(prompt.ids(problem, tokenizer)))
+        self._prompt_ids = PromptIds(prompt, tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -108,7 +108,7 @@ class HFGenerator:
 
     def prompt_ids(self, problem: str, prefix: str = "") -> list[int]:
         """Token ids of the prompt, followed by those of a started solution, encoded by itself."""
-        return [*self._problem_ids(problem), *(encode_plain(self.tokenizer, prefix) if prefix else ())]
+        return self._prompt_ids(problem, prefix)
 
     def plan_batches(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]:
         """Indices of the requests in the batches that `generate` would run, in order."""

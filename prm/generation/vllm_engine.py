@@ -7,15 +7,15 @@ generator; both draw a request's sample with the same seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from prm.errors import ConfigError, ModelError
 from prm.fingerprint import dtype_suffix
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.completions_api import server_seed
+from prm.generation.prompt_ids import PromptIds
 from prm.rollouts import Cost, StopReason
-from prm.step_format import PromptFormat, encode_plain
+from prm.step_format import PromptFormat
 
 _ROWS = 4096  # requests of one call: what a kill may cost, and far more than the engine runs at once
 
@@ -49,7 +49,7 @@ class VLLMGenerator:
         self.tokenizer, self.prompt = tokenizer, prompt
         self.name, self.revision = name, revision
         self.context_length, self.num_parameters = context_length, num_parameters
-        self._problem_ids = lru_cache(maxsize=65536)(lambda problem: tuple(prompt.ids(problem, tokenizer)))
+        self._prompt_ids = PromptIds(prompt, tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -99,7 +99,7 @@ class VLLMGenerator:
 
     def prompt_ids(self, problem: str, prefix: str = "") -> list[int]:
         """Token ids of the prompt, followed by those of a started solution, encoded by itself."""
-        return [*self._problem_ids(problem), *(encode_plain(self.tokenizer, prefix) if prefix else ())]
+        return self._prompt_ids(problem, prefix)
 
     def plan_batches(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]:
         """Indices of the requests in the batches that `generate` would run: prompts that begin alike side by side, so

@@ -14,6 +14,7 @@ from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.hf import HFGenerator
 from prm.rollouts import StopReason
 from prm.step_format import PromptFormat
+from tests.generation.greedy import transformers_greedy
 
 PROBLEMS = ["1+2", "7+5-3", "7+5-3", "10*2-5+31", "9-8", "44+5*2-6+7-80"]
 GREEDY = SamplingParams(temperature=0, max_new_tokens=24)
@@ -27,18 +28,6 @@ def with_eos(generator: HFGenerator, token: int) -> HFGenerator:
     """An untrained model rarely ends a text by itself: let a token that it does sample be the end."""
     generator.eos_ids = (token,)
     return generator
-
-
-def transformers_greedy(generator: HFGenerator, prompt: tuple[int, ...], length: int) -> list[int]:
-    ids = generator.model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        do_sample=False,
-        max_new_tokens=length,
-        eos_token_id=list(generator.eos_ids),
-        pad_token_id=0,
-    )
-    return list(ids[0, len(prompt) :].tolist())
 
 
 @pytest.mark.parametrize("max_batch_rows", [1, 2, 64])

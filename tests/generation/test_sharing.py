@@ -29,6 +29,7 @@ from prm.generation.prefix_tree import sharing_pays
 from prm.generation.prompt_reading import SharedPrompts
 from prm.generation.slots import Slots
 from prm.step_format import PromptFormat
+from tests.generation.greedy import transformers_greedy
 
 TINY: dict[str, Any] = {
     "vocab_size": 258,
@@ -84,18 +85,6 @@ def prefixes(samples: int = 2) -> list[GenerationRequest]:
     return requests
 
 
-def greedy(generator: HFGenerator, prompt: tuple[int, ...], length: int) -> list[int]:
-    ids = generator.model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        do_sample=False,
-        max_new_tokens=length,
-        eos_token_id=list(generator.eos_ids),
-        pad_token_id=0,
-    )
-    return list(ids[0, len(prompt) :].tolist())
-
-
 @pytest.mark.parametrize("limits", [{}, {"max_batch_rows": 5, "rows_per_slot": 4}], ids=["whole", "refilled"])
 @pytest.mark.parametrize("name", [*FULL_MODELS, *SLIDING_MODELS])
 def test_greedy_output_equals_model_generate(tokenizer: Any, name: str, limits: dict[str, int]) -> None:
@@ -103,7 +92,9 @@ def test_greedy_output_equals_model_generate(tokenizer: Any, name: str, limits: 
     assert generator.shares_prefixes == (name in FULL_MODELS)
     asked = prefixes()
     answers = generator.generate(asked, SamplingParams(temperature=0, max_new_tokens=12))
-    expected = {prompt: greedy(generator, prompt, 12) for prompt in {request.prompt_ids for request in asked}}
+    expected = {
+        prompt: transformers_greedy(generator, prompt, 12) for prompt in {request.prompt_ids for request in asked}
+    }
     assert [list(a.token_ids) for a in answers] == [expected[request.prompt_ids] for request in asked]
     assert len({len(ids) for ids in expected.values()}) > 1
 
