@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import DataError
-from prm.report.formatting import Column, Row, as_columns, format_cell, format_rows, to_csv
+from prm.report.formatting import MISSING, Column, Row, as_columns, format_cell, format_rows, to_csv
 from prm.report.svg import theme_css
 
 if TYPE_CHECKING:
@@ -58,13 +58,43 @@ class Table:
 
 
 @dataclass(frozen=True)
+class ScoredStep:
+    """A step with the score it got, from 0 (wrong) to 1 (right), and its label, where there is one.
+
+    Attributes:
+        mistaken: score and label are on different sides.
+    """
+
+    text: str
+    score: float | None = None
+    label: float | None = None
+    mistaken: bool = False
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A problem and the steps of one solution, each in the colour of its score.
+
+    Attributes:
+        title: what is to be seen in it.
+        note: where it comes from.
+    """
+
+    title: str
+    problem: str
+    steps: Sequence[ScoredStep]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A headed part of the report: text (paragraphs parted by blank lines), then figures, then tables."""
+    """A headed part of the report: text (paragraphs parted by blank lines), then figures, tables and solutions."""
 
     title: str
     text: str = ""
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
+    solutions: Sequence[Solution] = ()
 
 
 def render_report(
@@ -114,6 +144,7 @@ def _section(section: Section) -> dict[str, Any]:
         "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
         "figure_rows": _figure_rows(section.figures),
         "tables": [_table(table) for table in section.tables],
+        "solutions": [_solution(solution) for solution in section.solutions],
     }
 
 
@@ -143,6 +174,26 @@ def _table(table: Table) -> dict[str, Any]:
         "csv_name": table.csv_name,
         "csv_href": f"data:text/csv;charset=utf-8;base64,{data}",
     }
+
+
+def _solution(solution: Solution) -> dict[str, Any]:
+    steps = [
+        {
+            "text": step.text,
+            "score": MISSING if step.score is None else f"{step.score:.2f}",
+            "tone": None if step.score is None else round(10 * min(1.0, max(0.0, step.score))),
+            "label": _label(step.label),
+            "mistaken": step.mistaken,
+        }
+        for step in solution.steps
+    ]
+    return {"title": solution.title, "problem": solution.problem, "note": solution.note, "steps": steps}
+
+
+def _label(label: float | None) -> str:
+    if label is None:
+        return "unknown"
+    return {0.0: "wrong", 1.0: "right"}.get(label, f"{label:.2f}")
 
 
 def _css() -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from prm.errors import DataError
 from prm.report.formatting import Column
-from prm.report.page import Figure, Section, Table, render_report, write_report
+from prm.report.page import Figure, ScoredStep, Section, Solution, Table, render_report, write_report
 from prm.report.plots import Series, line_plot
 from prm.stats.intervals import Estimate
 
@@ -139,6 +139,26 @@ def test_both_themes_and_print_are_styled() -> None:
 def test_narrow_figures_stand_side_by_side() -> None:
     page = demo_page()
     assert page.count('<div class="pair">') == 1
+
+
+def test_a_solution_shows_each_step_with_its_label_and_its_score_in_colour() -> None:
+    steps = [
+        ScoredStep("7+5=12 <b>", 0.93, 1.0),
+        ScoredStep("12-3=8", 0.71, 0.0, mistaken=True),
+        ScoredStep("A: 8", 0.04),
+        ScoredStep("end", None, 0.25),
+    ]
+    page = render_report("t", "", "", [Section("s", solutions=[Solution("Missed", "7+5-3", steps, "by hand")])], {})
+    text = " ".join(" ".join(outline(page).texts).split())
+    assert (
+        "Missed 7+5-3 step text label score 1 7+5=12 <b> right 0.93 2 12-3=8 wrong 0.71 ✗ 3 A: 8 unknown 0.04" in text
+    )
+    assert "4 end 0.25 – by hand" in text and page.count("✗") == 1
+    tones = re.findall(r'class="n score(?: tone-(\d+))?"', page)
+    assert tones == ["9", "7", "0", ""]
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert all(f".solution .tone-{tone} " in style for tone in range(11))
+    assert "&lt;b&gt;" in page
 
 
 def test_a_short_report_has_no_navigation() -> None:

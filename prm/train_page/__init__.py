@@ -1,0 +1,18 @@
+"""`train_report.html`, the page of a training run: plain data in, one self-contained page out."""
+
+from prm.train_page.examples import Example, held_out_examples
+from prm.train_page.page import PAGE_FILE, TrainReport, train_page, write_train_page
+from prm.train_page.rows import RowFacts, SourceFacts
+from prm.train_page.sections import Calibration
+
+__all__ = [
+    "PAGE_FILE",
+    "Calibration",
+    "Example",
+    "RowFacts",
+    "SourceFacts",
+    "TrainReport",
+    "held_out_examples",
+    "train_page",
+    "write_train_page",
+]
