@@ -179,7 +179,7 @@ def load_mixture(
     held_out = held_out_groups({row.group for part in read for row in part.loaded.rows}, eval_fraction, seed)
     parts = tuple(_split(part, held_out, seed, shuffled, pairs) for part in read)
     if pairs is None:
-        check_learnable(parts, counted=counted)
+        check_learnable([(part.source.label, part.train) for part in parts], counted=counted)
     return Mixture(parts, other, tuple(notices(parts, other)))
 
 

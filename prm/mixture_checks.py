@@ -27,27 +27,28 @@ def label_counts(rows: Sequence[Any]) -> dict[str, int]:
     }
 
 
-def check_learnable(datasets: Sequence[LoadedDataset], *, counted: bool = False) -> None:
+def check_learnable(datasets: Sequence[tuple[str, Sequence[StepRow]]], *, counted: bool = False) -> None:
     """Refuse rows to train on from which no step can be told from another.
 
     Args:
+        datasets: the name and the rows of each.
         counted: the loss reads the counts of completions, not the labels.
 
     Raises:
         DataError: all targets are the same, with the counts of each data set; or the loss reads counts and none are
             there.
     """
-    rows = [row for dataset in datasets for row in dataset.train]
+    rows = [row for _, part in datasets for row in part]
     targets = set(_shares(rows) if counted else (label for row in rows for label in row.labels if label is not None))
     if len(targets) > 1:
         return
-    if counted and not targets:
+    if not targets:
         raise DataError(
-            "no label has counts of completions, and the loss learns from nothing else",
-            path=", ".join(dataset.source.label for dataset in datasets),
+            f"no label has {'counts of completions' if counted else 'a value'}, and the loss learns from nothing else",
+            path=", ".join(name for name, _ in datasets),
             remedy="Give labels of `prm label`, or rows with n_correct and n_total; or choose another loss",
         )
-    counts = [(dataset.source.label, label_counts(dataset.train)) for dataset in datasets]
+    counts = [(name, label_counts(part)) for name, part in datasets]
     found = "; ".join(f"{name}: {count['wrong']} wrong, {count['correct']} correct" for name, count in counts)
     raise DataError(
         f"every {'share of completions' if counted else 'label'} is {targets.pop():g}, so there is nothing to learn "

@@ -235,7 +235,7 @@ def _shared(value: float | None) -> float | None:
 
 def _mark(value: float | None, n_correct: Any, n_total: Any, source: Any, *, place: Place) -> StepLabel:
     right, total = (0 if count is None else count for count in (n_correct, n_total))
-    if not all(type(count) is int for count in (right, total)) or not 0 <= right <= total:
+    if not (type(right) is int and type(total) is int and 0 <= right <= total):
         raise place.error(
             f"n_correct is {n_correct!r} and n_total {n_total!r}",
             "Give the number of completions and how many of them were right, or drop both columns",

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 Kind = Literal["prm", "orm"]
@@ -127,7 +128,7 @@ class LoadedRows(Generic[RowT]):
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hex digits that change when any prompt, step, label or the order changes."""
         running = hashlib.sha256()
