@@ -51,7 +51,7 @@ def curve_plot(
     ends = [f"{one.label} {write(one.y[-1])}" if len(drawn) > 1 else write(one.y[-1]) for one in drawn]
     with drawing():
         size = {"height": 2.9, "width": NARROW} if narrow else {"height": 3.7, "width": WIDTH}
-        figure, axes = frame(title, y_label, x_label, left=0.6, right=margin_inches([*ends, _WIDEST]), **size)
+        figure, axes = frame(title, y_label, x_label, left=0.7, right=margin_inches([*ends, _WIDEST]), **size)
         _scales(axes, drawn, unit)
         for index, one in enumerate(drawn):
             _draw(axes, one, f"points-{index}")
