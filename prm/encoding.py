@@ -188,23 +188,38 @@ def encode_rows(
         DataError: rows that cannot be encoded or that keep no label, with the file and line of the first; or, where
             such rows are rejected, no other row.
     """
-    memo = MemoTokenizer(tokenizer)
-    builder = _Builder(step_format, memo, kind, max_length)
-    refused: list[tuple[StepRow, str]] = []
+    from prm.encoding_cache import FEWEST_ROWS, encoding_key, load_encoded, save_encoded
+
+    large = len(rows) >= FEWEST_ROWS
+    key = encoding_key(rows, step_format, tokenizer, kind=kind, max_length=max_length) if large else ""
+    kept = load_encoded(key) if large else None
+    dataset, refused = kept or _encoded(rows, _Builder(step_format, MemoTokenizer(tokenizer), kind, max_length), label)
+    if large and kept is None:
+        save_encoded(key, dataset, refused)
+    if refused and (rejected is None or not len(dataset)):
+        raise _refusal([(rows[number], why) for number, why in refused])
+    if rejected is not None:
+        rejected += [_rejected(rows[number], why) for number, why in refused]
+    return dataset
+
+
+def _encoded(
+    rows: Sequence[StepRow], builder: _Builder, label: str | None
+) -> tuple[EncodedDataset, list[tuple[int, str]]]:
+    """The dataset, and the numbers of the rows that cannot be encoded, with the reason."""
+    refused: list[tuple[int, str]] = []
+    number = 0
     with progress_bar(label, len(rows), "row") if label else _no_bar() as advance:
         for chunk in _chunks(rows):
-            memo.remember(step for row in chunk for step in row.completions)
+            builder.tokenizer.remember(step for row in chunk for step in row.completions)
             for row in chunk:
                 try:
                     builder.add(row)
                 except FormatError as error:
-                    refused.append((row, str(error)))
+                    refused.append((number, str(error)))
+                number += 1
                 advance(1)
-    if refused and (rejected is None or not builder.token_ends):
-        raise _refusal(refused)
-    if rejected is not None:
-        rejected += [_rejected(row, why) for row, why in refused]
-    return builder.dataset(tokenizer.pad_token_id)
+    return builder.dataset(), refused
 
 
 class _Builder:
@@ -256,7 +271,7 @@ class _Builder:
         ):
             self.truncated[name] += count
 
-    def dataset(self, pad_token_id: int) -> EncodedDataset:
+    def dataset(self) -> EncodedDataset:
         import numpy as np
 
         targets = np.asarray(self.targets)
@@ -284,7 +299,7 @@ class _Builder:
             source_names=tuple(self.sources),
             origins=tuple(self.origins),
             counts=counts,
-            pad_token_id=pad_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
         )
 
 

@@ -186,6 +186,7 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
             write_jsonl(directory / REJECTED_FILE, (row.to_dict() for row in [*rejected, *trainer.rejected]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     evaluation = trainer.final_evaluation()
+    trainer.settle()
     trainer.save_model()
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()

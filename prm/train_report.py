@@ -72,6 +72,7 @@ def training_metrics(
             "loss_history": losses,
         },
         "eval": evaluation,
+        "settled": trainer.settled.to_dict(),
     }
 
 

@@ -24,11 +24,12 @@ METRICS_FILE = "train_metrics.json"
 DECISIVE = """
     objective loss class_weights focal_gamma pqm_margin head_logits reward_tokens implicit_beta
     reference_model_name_or_path head_learning_rate max_pairs_per_problem label_view prompt_template chat
-    system_prompt step_separator aggregation threshold max_length head_init_tokens learning_rate lr_scheduler_type
-    lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm
-    num_train_epochs max_steps seed data_seed train_sampling_strategy bf16 fp16 bf16_full_eval fp16_full_eval
-    neftune_noise_alpha dataloader_drop_last optim_target_modules use_liger_kernel liger_kernel_config
-    auto_find_batch_size ignore_data_skip load_best_model_at_end
+    system_prompt step_separator aggregation threshold calibrate eval_samples_path early_stopping_patience max_length
+    head_init_tokens learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps optim optim_args weight_decay
+    adam_beta1 adam_beta2 adam_epsilon max_grad_norm num_train_epochs max_steps seed data_seed
+    train_sampling_strategy bf16 fp16 bf16_full_eval fp16_full_eval neftune_noise_alpha dataloader_drop_last
+    optim_target_modules use_liger_kernel liger_kernel_config auto_find_batch_size ignore_data_skip
+    load_best_model_at_end
 """.split()  # noqa: SIM905
 
 CHOICE_OF_BEST = (

@@ -21,30 +21,34 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import Trainer, set_seed
+from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_pt_utils import get_model_param_count
 
 from prm.batching import GlobalBatchSampler, SamplingStrategy, StepCollator
+from prm.best_of_n_gain import load_samples
 from prm.encoding import EncodedDataset
 from prm.errors import ConfigError
 from prm.heads import (
-    READ,
     RewardTokensHead,
     add_lora,
     attends_causally,
     build_model,
     disable_head_dropout,
+    head_module,
     head_to_train,
     load_tokenizer,
     margins,
     read_at_positions,
+    unwrapped,
 )
 from prm.losses import make_loss, read_class_weights
 from prm.reference import Reference, reference_name
 from prm.scoring_spec import ScoringSpec
+from prm.settling import before_training
 from prm.step_format import encode_plain
 from prm.train_callbacks import LogAtSaves, StopAtNan
 from prm.trainer_data import TrainerData, encoded_rows, mean_target
+from prm.trainer_evaluation import EvaluatingTrainer
 from prm.training_rows import RejectedRow, StepRow
 from prm.verifier_config import VerifierConfig
 from prm.worlds.models import expand_embedded
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class VerifierTrainer(Trainer):
+class VerifierTrainer(EvaluatingTrainer):
     """Trains a PRM or an ORM.
 
     Args:
@@ -121,6 +125,8 @@ class VerifierTrainer(Trainer):
             focal_gamma=args.focal_gamma,
             pqm_margin=args.pqm_margin,
         )
+        self.settled = before_training(args, self.label_source)
+        self.samples = load_samples(args.eval_samples_path) if args.eval_samples_path else None
         self._nan = StopAtNan()
         super().__init__(
             model=model,
@@ -139,6 +145,8 @@ class VerifierTrainer(Trainer):
         )
         self.add_callback(LogAtSaves())
         self.add_callback(self._nan)
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
     @cached_property
     def num_parameters(self) -> int:
@@ -179,10 +187,11 @@ class VerifierTrainer(Trainer):
             head=self.head.spec_head,  # type: ignore[arg-type]
             step_format=self.step_format,
             reward_tokens=self._reward_tokens,
-            beta=self._config.implicit_beta if self._config.objective == "implicit_prm" else None,
+            beta=self._beta,
             reference_model=self.reference_model,
-            aggregation=self._config.aggregation,
-            threshold=self._config.threshold,
+            temperature=self.settled.temperature if self._config.objective == "reward_tokens" else 1.0,
+            aggregation=self.settled.aggregation,
+            threshold=self.settled.threshold,
             max_length=self._config.max_length,
             label_source=self.label_source,
             label_view=self._config.label_view,
@@ -195,6 +204,13 @@ class VerifierTrainer(Trainer):
             return None
         bad, good = self._tokenizer.convert_ids_to_tokens(list(self.head.token_ids))
         return bad, good
+
+    @property
+    def _beta(self) -> float | None:
+        """An implicit head's scale, the temperature folded into it."""
+        if self._config.objective != "implicit_prm":
+            return None
+        return self._config.implicit_beta / self.settled.temperature
 
     # The loss
 
@@ -232,10 +248,13 @@ class VerifierTrainer(Trainer):
             loss = loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1e-9)
         return (loss, {"margins": margins(logits_BSL)}) if return_outputs else loss
 
-    def _logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits (B, S, L) of the head at the score positions."""
-        logits: torch.Tensor = model(**{name: inputs[name] for name in READ if name in inputs}).logits
-        return logits.float()
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As transformers', with a group of its own for the head where it has a learning rate of its own."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if fresh and self._config.head_learning_rate is not None:
+            split_off_head(optimizer, head_module(unwrapped(self.model)), self._config.head_learning_rate)
+        return optimizer
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; transformers counts all parameters again at every step."""
@@ -263,68 +282,7 @@ class VerifierTrainer(Trainer):
 
         return SequentialSampler(eval_dataset)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """As transformers', and takes rows that are not encoded yet."""
-        return super().get_eval_dataloader(self._sorted(self.data.evaluation(eval_dataset)))
-
-    def get_test_dataloader(self, test_dataset: Any) -> Any:
-        """As transformers', and takes rows that are not encoded yet; predictions keep the order of the rows."""
-        return super().get_test_dataloader(self.data.evaluation(test_dataset, "test_dataset"))
-
-    def _sorted(self, dataset: Any) -> Any:
-        """Evaluation rows by length, where they are not in an order already."""
-        if isinstance(dataset, dict):
-            return {name: self._sorted(part) for name, part in dataset.items()}
-        fresh = isinstance(dataset, EncodedDataset) and dataset.order is None
-        return dataset.sorted_by_length() if fresh else dataset
-
-    # Evaluation and saving
-
-    def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[None, torch.Tensor, Any]:
-        """Margins (B, S), and the targets, hard labels and problems to hold them against. The loss is a metric: its
-        mean is over units, and transformers would average batches."""
-        import torch
-
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            margins_BS = margins(self._logits(model, inputs))
-        return None, margins_BS.contiguous(), tuple(inputs[name] for name in ("targets", "hard", "group", "source"))
-
-    def _metrics(self, predicted: Any) -> dict[str, float]:
-        from prm.metrics import verifier_metrics
-
-        targets_NS, hard_NS, groups_N1, _ = predicted.label_ids
-        return verifier_metrics(
-            predicted.predictions,
-            targets_NS,
-            hard_NS,
-            groups_N1[:, 0],
-            kind=self._config.kind,
-            threshold=self._config.threshold,
-        )
-
-    def final_evaluation(self) -> dict[str, dict[str, float]]:
-        """Metrics on the evaluation set with 95% intervals over problems; empty without one.
-
-        Each is `{"value": ..., "low": ..., "high": ..., "n": problems}`.
-        """
-        from prm.metrics import metric_intervals
-
-        if self.eval_dataset is None:
-            return {}
-        evaluated: Any = self.eval_dataset
-        found: Any = self.predict(evaluated, metric_key_prefix="eval")
-        targets_NS, hard_NS, groups_N1, _ = found.label_ids
-        return metric_intervals(
-            found.predictions,
-            targets_NS,
-            hard_NS,
-            groups_N1[:, 0],
-            kind=self._config.kind,
-            threshold=self._config.threshold,
-        )
+    # Saving
 
     def _save_rng_state(self, output_dir: str) -> None:
         """The last thing before the trainer's state is written: once that file is there, every process is done."""
@@ -354,3 +312,13 @@ def _check_separator(separator: str, tokenizer: Any) -> None:
             f"the step separator {separator!r} has no token of its own, or ends in the tokenizer's padding token; "
             "choose another step_separator"
         )
+
+
+def split_off_head(optimizer: Any, head: Any, learning_rate: float) -> None:
+    """Give the head's parameters groups of their own, with their own learning rate and the weight decay they had."""
+    own = {id(parameter) for parameter in head.parameters()}
+    for group in list(optimizer.param_groups):
+        mine = [parameter for parameter in group["params"] if id(parameter) in own]
+        if mine:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            optimizer.add_param_group({**group, "params": mine, "lr": learning_rate})

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from prm.aggregation import Aggregation
+from prm.aggregation import AGGREGATIONS
 from prm.errors import ConfigError
 from prm.heads import HEADS
 from prm.losses import LOSSES, check_loss
+from prm.metrics.names import greater_is_better
+from prm.settling import AUTO, HELD_OUT
 from prm.step_format import PromptFormat, StepFormat
 from prm.training_rows import BadRows, Kind, LabelView
 
@@ -66,8 +68,30 @@ class VerifierConfig(TrainingArguments):
     step_separator: str = field(
         default="\n", metadata={"help": "Text after every step; its last token carries the step's score"}
     )
-    aggregation: Aggregation = field(default="last", metadata={"help": "Default fold of step scores into one"})
-    threshold: float = field(default=0.5, metadata={"help": "A step counts as correct from this score up"})
+    aggregation: str = field(
+        default=AUTO,
+        metadata={
+            "help": "Default fold of step scores into one; auto follows the label source (last for Monte Carlo, min "
+            "for judged and human labels), held_out asks the held-out rows",
+            "choices": [*AGGREGATIONS, AUTO, HELD_OUT],
+        },
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "A step counts as correct from this score up; fitted on the held-out rows if not given"},
+    )
+    calibrate: bool = field(
+        default=True,
+        metadata={"help": "Fit a temperature on the held-out rows after training and fold it into the head"},
+    )
+    eval_samples_path: str | None = field(
+        default=None,
+        metadata={"help": "rollouts.jsonl with samples of held-out problems: evaluation measures best-of-n on them"},
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop when metric_for_best_model has not improved for so many evaluations"},
+    )
     max_length: int = field(
         default=2048, metadata={"help": "Longest encoding in tokens; whole steps beyond it are dropped and counted"}
     )
@@ -109,11 +133,21 @@ class VerifierConfig(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.metric_for_best_model and self.greater_is_better is None:
+            # transformers takes every metric whose name does not end in "loss" for one that should rise.
+            self.greater_is_better = greater_is_better(self.metric_for_best_model)
         super().__post_init__()
         if self.use_cpu:
             self.dataloader_pin_memory = False
-        if not 0 <= self.threshold <= 1:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must be from 0 to 1, as scores are, not {self.threshold}")
+        if self.early_stopping_patience is not None and not (
+            self.early_stopping_patience > 0 and self.load_best_model_at_end and self.metric_for_best_model
+        ):
+            raise ConfigError(
+                "early_stopping_patience is a number of evaluations, and needs load_best_model_at_end: true and a "
+                "metric_for_best_model"
+            )
         check_loss(
             self.objective,
             self.loss,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prm.batching import GlobalBatchSampler, StepCollator
-from prm.encoding import encode_rows
+from prm.encoding import EncodedDataset, encode_rows
 from prm.errors import DataError
 from prm.losses import PADDED
 from prm.step_format import PromptFormat, StepFormat
-from prm.training_rows import StepRow
+from prm.training_rows import RejectedRow, StepRow
 
 FORMAT = StepFormat(PromptFormat("check {problem}\n"))
 
@@ -119,3 +120,47 @@ def test_the_order_changes_with_the_epoch_and_repeats_with_the_seed() -> None:
 def test_drop_last_leaves_out_what_does_not_fill_a_micro_batch() -> None:
     sampler = GlobalBatchSampler([1] * 10, global_batch=4, shard=4, drop_last=True)
     assert len(list(sampler)) == len(sampler) == 8 and 10 not in list(sampler)
+
+
+def test_large_data_sets_are_encoded_once(
+    tokenizer: Any,
+    make_rows: Callable[..., list[StepRow]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PRM_CACHE", str(tmp_path))
+    monkeypatch.setattr("prm.encoding_cache.FEWEST_ROWS", 10)
+    rows = [*make_rows(12), StepRow("p", ("a\nb",), (1.0,), "p", path="f.jsonl", line=3)]
+    rejected: list[RejectedRow] = []
+
+    def encode(kind: Any = "prm", max_length: int = 64) -> EncodedDataset:
+        return encode_rows(rows, FORMAT, tokenizer, kind=kind, max_length=max_length, rejected=rejected)
+
+    first, counts = encode(), len(list(tmp_path.iterdir()))
+    monkeypatch.setattr("prm.encoding._Builder.add", None)  # nothing is encoded again
+    second = encode()
+    assert counts == 1 and second.counts == first.counts and second.origins == first.origins
+    for row, other in zip(first.rows, second.rows, strict=True):
+        assert row.input_ids.tolist() == other.input_ids.tolist() and row.targets.tolist() == other.targets.tolist()
+    assert [row.line for row in rejected] == [3, 3]
+    for changed in ({"kind": "orm"}, {"max_length": 63}):
+        with pytest.raises(TypeError):
+            encode(**changed)
+    tokenizer_before, tokenizer.pad_token = tokenizer.pad_token, "<eos>"
+    try:
+        with pytest.raises(TypeError):
+            encode()
+    finally:
+        tokenizer.pad_token = tokenizer_before
+
+
+def test_a_damaged_cache_is_encoded_again(
+    tokenizer: Any, make_rows: Callable[..., list[StepRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRM_CACHE", str(tmp_path))
+    monkeypatch.setattr("prm.encoding_cache.FEWEST_ROWS", 10)
+    rows = make_rows(12)
+    first = encode_rows(rows, FORMAT, tokenizer, kind="prm", max_length=64)
+    next(tmp_path.glob("*/tokens.npy")).write_bytes(b"cut")
+    again = encode_rows(rows, FORMAT, tokenizer, kind="prm", max_length=64)
+    assert again.tokens.tolist() == first.tokens.tolist()
