@@ -32,6 +32,7 @@ from prm.jsonl import write_json, write_jsonl
 from prm.label_policies import AfterFirstError, Neutral
 from prm.mixture import Mixture, load_mixture
 from prm.mixture_config import PairOptions, TrainDataset
+from prm.quantization import check_quantization, quantization_config
 from prm.row_readers import Reading
 from prm.run_record import RunRecord, prepare_output
 from prm.splitting import DEFAULT_SPLITTER
@@ -216,8 +217,7 @@ def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
         raise ConfigError("missing output_dir: say where the verifier goes")
     if not model_config.model_name_or_path:
         raise ConfigError("missing model_name_or_path: name the checkpoint to start from")
-    if model_config.load_in_4bit or model_config.load_in_8bit:
-        raise ConfigError("a quantised base is not supported: set load_in_4bit and load_in_8bit to false")
+    check_quantization(model_config)
     return prepare_output(config.output_dir)
 
 
@@ -283,6 +283,7 @@ def _build_trainer(
             revision=model_config.model_revision,
             dtype=model_config.dtype or "float32",
             attn_implementation=model_config.attn_implementation,
+            quantization_config=quantization_config(model_config),
         ),
         args=config,
         train_dataset=mixture.train_rows,
