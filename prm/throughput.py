@@ -27,8 +27,8 @@ _BUDGET = 0.3  # seconds
 class Throughput(TrainerCallback):
     """Counts what is trained on, and divides it by the time that training took.
 
-    Time runs from the start of an epoch, or the end of an evaluation or a save, to the end of each optimiser step,
-    loading of batches included.
+    Time runs from the start of an epoch, or the end of a log, an evaluation or a save, to the end of each optimiser
+    step, loading of batches included.
 
     Args:
         rate: the matrix rate of one device in FLOP/s, asked for once, when the training starts; `None` leaves out
@@ -118,6 +118,14 @@ class Throughput(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
+        self._mark = self._clock()
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        self._mark = self._clock()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         self._mark = self._clock()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:

@@ -50,6 +50,7 @@ def plan_batches(
     epochs: float = 1.0,
     max_steps: int = -1,
     padding_free: bool = False,
+    solutions: int = 1,
 ) -> BatchPlan:
     """Deal the rows of an epoch into micro-batches, as `accelerate` deals them: `per_device` rows at a time.
 
@@ -59,6 +60,7 @@ def plan_batches(
             the last row is the blank one that fills a batch.
         epochs, max_steps: as in the training arguments; `max_steps` above 0 wins.
         padding_free: the rows of a micro-batch lie one after the other, without padding.
+        solutions: of a row; 2 for pairs, whose length is that of the longer one.
     """
     # A blank row has a token of padding, and is as long as its neighbours where there is padding at all.
     real = [lengths[index] if index < len(lengths) else 0 for index in order]
@@ -75,7 +77,7 @@ def plan_batches(
         steps=steps,
         epochs=steps / steps_per_epoch if max_steps > 0 and steps_per_epoch else epochs,
         padding_share=1 - sum(real) / sum(sizes) if sizes else 0.0,
-        largest=0 if largest is None else sizes[largest],
+        largest=0 if largest is None else solutions * sizes[largest],
         longest=0 if largest is None else max(batches[largest]),
     )
 

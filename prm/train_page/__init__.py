@@ -3,6 +3,7 @@
 from prm.train_page.examples import Example, held_out_examples
 from prm.train_page.page import PAGE_FILE, TrainReport, train_page, write_train_page
 from prm.train_page.rows import RowFacts, SourceFacts
+from prm.train_page.run import report_of_run
 from prm.train_page.sections import Calibration
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SourceFacts",
     "TrainReport",
     "held_out_examples",
+    "report_of_run",
     "train_page",
     "write_train_page",
 ]

@@ -56,6 +56,8 @@ def test_evaluation_saving_and_what_lies_between_epochs_do_not_count(steps: Call
     steps(meter, clock, "train_begin", "epoch_begin")
     meter.add(units=1, tokens=10, padded_tokens=10)
     steps(meter, clock, ("step_end", 1.0), ("evaluate", 50.0), ("save", 20.0), ("step_end", 3.0))
+    # What follows an evaluation and is logged for itself is no training either.
+    steps(meter, clock, ("evaluate", 9.0), ("prediction_step", 5.0), ("log", 4.0))
     steps(meter, clock, ("epoch_end", 0.0), ("evaluate", 30.0), ("epoch_begin", 7.0), ("step_end", 1.0))
     assert meter.read() == pytest.approx({"labels_per_second": 0.2, "tokens_per_second": 2.0, "padding_share": 0.0})
 
