@@ -61,7 +61,7 @@ class ModelShape:
         """Operations of a forward pass alone, such as a reference model's; arguments as of `training_flops`."""
         return 2 * self.matmul * tokens + 4 * self._attention * squared
 
-    def training_flops(self, tokens: float, squared: float) -> float:
+    def training_flops(self, tokens: Any, squared: Any) -> Any:
         """Operations that a forward and backward pass needs, without those that a checkpointed one repeats.
 
         6 N + 12 L H Q T for each token (PaLM, arXiv 2204.02311, appendix B: N parameters in matrix products, L layers,
@@ -69,7 +69,7 @@ class ModelShape:
         saves 2 of the 6.
 
         Args:
-            tokens: real tokens, padding left out.
+            tokens: real tokens, padding left out; a number or a tensor, and so is what comes back.
             squared: the sum over sequences of their squared lengths.
         """
         return (4 * self.matmul + 2 * self.trainable_matmul) * tokens + 12 * self._attention * squared
