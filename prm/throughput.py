@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from prm.losses import PADDED
-
 if TYPE_CHECKING:
     import torch
-
-    from prm.model_shape import ModelShape
 
 Reduce = Callable[[list[float]], Sequence[float]]
 
@@ -43,7 +39,7 @@ class Throughput(TrainerCallback):
     Example:
         >>> meter = Throughput(rate=lambda: measured_matmul_rate(device, dtype))
         >>> trainer.add_callback(meter)
-        >>> meter.add_batch(batch, loss.units(batch), shape)  # each micro-batch
+        >>> meter.add(units=31, tokens=880, padded_tokens=900, flops=shape.training_flops(880, 98_000))
         >>> meter.read()  # in `Trainer.log`, in every process
     """
 
@@ -74,13 +70,6 @@ class Throughput(TrainerCallback):
         """
         added = (units, tokens, padded_tokens, flops)
         self._sums = [have + more for have, more in zip(self._sums, added, strict=True)]
-
-    def add_batch(self, batch: Mapping[str, torch.Tensor], units: Any, shape: ModelShape) -> None:
-        """Tell of a batch of `prm.batching.StepCollator` and the units of the loss in it."""
-        lengths_B = solution_lengths(batch).float()
-        tokens = lengths_B.sum()
-        flops = shape.training_flops(tokens, (lengths_B**2).sum())
-        self.add(units=units, tokens=tokens, padded_tokens=batch["input_ids"].numel(), flops=flops)
 
     def read(self) -> dict[str, float]:
         """The figures since the last reading, over all processes; every process has to ask.
@@ -148,22 +137,6 @@ class Throughput(TrainerCallback):
         now = self._clock()
         self._seconds += now - self._mark
         self._mark = now
-
-
-def solution_lengths(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Tokens of each row (B,) of a batch of `prm.batching.StepCollator`; 0 for those that only fill it.
-
-    A row ends with its last score position; nothing is moved or waited for.
-    """
-    import torch
-
-    positions_BS, targets_BS = batch["positions"], batch["targets"]
-    ends_B = torch.where(targets_BS == PADDED, -1, positions_BS).max(-1).values + 1
-    if "position_ids" in batch:  # rows that fill a batch come last, so that each real one starts where the last ended
-        starts_B = torch.cat([ends_B.new_zeros(1), ends_B[:-1]])
-    else:
-        starts_B = torch.arange(len(ends_B), device=ends_B.device) * batch["input_ids"].shape[1]
-    return (ends_B - starts_B).clamp(min=0)
 
 
 @cache

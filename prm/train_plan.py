@@ -62,10 +62,11 @@ def plan_batches(
         padding_free: the rows of a micro-batch lie one after the other, without padding.
         solutions: of a row; 2 for pairs, whose length is that of the longer one.
     """
-    # A blank row has a token of padding, and is as long as its neighbours where there is padding at all.
-    real = [lengths[index] if index < len(lengths) else 0 for index in order]
-    batches = [real[start : start + per_device] for start in range(0, len(real), per_device)]
-    sizes = [sum(max(1, row) for row in batch) if padding_free else len(batch) * max(1, *batch) for batch in batches]
+    # Blank rows are left out of a batch; one that has no other is a token long.
+    dealt = [order[start : start + per_device] for start in range(0, len(order), per_device)]
+    batches = [[lengths[index] for index in batch if index < len(lengths)] for batch in dealt]
+    real = sum(map(sum, batches))
+    sizes = [max(1, sum(batch) if padding_free else len(batch) * max(batch, default=0)) for batch in batches]
     steps_per_epoch = math.ceil(len(batches) / (processes * accumulation))
     largest = max(range(len(sizes)), key=lambda index: sizes[index], default=None)
     steps = max_steps if max_steps > 0 else math.ceil(epochs * steps_per_epoch)
@@ -76,9 +77,9 @@ def plan_batches(
         steps_per_epoch=steps_per_epoch,
         steps=steps,
         epochs=steps / steps_per_epoch if max_steps > 0 and steps_per_epoch else epochs,
-        padding_share=1 - sum(real) / sum(sizes) if sizes else 0.0,
+        padding_share=1 - real / sum(sizes) if sizes else 0.0,
         largest=0 if largest is None else solutions * sizes[largest],
-        longest=0 if largest is None else max(batches[largest]),
+        longest=0 if largest is None else max(batches[largest], default=0),
     )
 
 

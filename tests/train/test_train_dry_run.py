@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from prm.model_shape import ModelShape
 from prm.step_rows import StepRow
-from prm.throughput import Throughput, solution_lengths
+from prm.throughput import Throughput
 from prm.train_dry_run import dry_run
 from prm.train_page import report_of_run, train_page
 from prm.trainer import VerifierTrainer
@@ -104,18 +103,15 @@ def test_a_run_without_held_out_rows_has_a_page(trainer_of: Callable[..., Verifi
     assert "18 solutions of 9 problems" in page and "Held-out examples" not in page
 
 
-@pytest.mark.parametrize("padding_free", [False, True])
-def test_the_meter_counts_what_a_trainer_trains_on(
-    trainer_of: Callable[..., VerifierTrainer], padding_free: bool
-) -> None:
-    trainer = trainer_of(num_train_epochs=2, padding_free=padding_free)
+def test_the_meter_counts_what_a_trainer_trains_on(trainer_of: Callable[..., VerifierTrainer]) -> None:
+    trainer = trainer_of(num_train_epochs=2)
     meter, read = Throughput(rate=lambda: 1e9), []
     trainer.add_callback(meter)
-    shape, compute_loss, log = ModelShape.of(trainer.model), trainer.compute_loss, trainer.log
+    compute_loss, log = trainer.compute_loss, trainer.log
 
     def counted(model: Any, inputs: Any, *others: Any, **more: Any) -> Any:
         if model.training:
-            meter.add_batch(inputs, trainer.loss.units(inputs), shape)
+            meter.add(units=trainer.loss.units(inputs), tokens=1, padded_tokens=2, flops=1e6)
         return compute_loss(model, inputs, *others, **more)
 
     def logged(logs: dict[str, float], *others: Any) -> None:
@@ -125,22 +121,8 @@ def test_the_meter_counts_what_a_trainer_trains_on(
 
     trainer.compute_loss, trainer.log = counted, logged  # type: ignore[method-assign]
     trainer.train()
-    rows: Any = trainer.train_dataset
     assert len(read) == trainer.state.global_step == 10
-    # An epoch's tokens are told by its labels, whatever the time that each step took.
-    per_token = [figures["labels_per_second"] / figures["tokens_per_second"] for figures in read]
-    assert min(per_token) <= rows.counts.labels / rows.counts.tokens <= max(per_token)
-    full = [figures["padding_share"] for index, figures in enumerate(read) if index % 5 != 4]  # the fifth is filled up
-    assert max(full) == 0 if padding_free else 0 < max(full) < 1
-    assert all(figures["mfu"] > 0 for figures in read)
-
-
-@pytest.mark.parametrize("padding_free", [False, True])
-def test_lengths_are_read_off_a_batch_and_rows_that_fill_it_have_none(
-    trainer_of: Callable[..., VerifierTrainer], padding_free: bool
-) -> None:
-    trainer = trainer_of(padding_free=padding_free)
-    dataset: Any = trainer.train_dataset
-    items = [dataset[index] for index in (3, 0, 7, len(dataset), len(dataset))]
-    lengths = solution_lengths(trainer.data_collator(items)).tolist()
-    assert lengths == [*(len(item.input_ids) for item in items[:3]), 0, 0]
+    assert all(figures["padding_share"] == 0.5 and figures["mfu"] > 0 for figures in read)
+    rows: Any = trainer.train_dataset
+    labels = sum(figures["labels_per_second"] / figures["tokens_per_second"] for figures in read)
+    assert labels == pytest.approx(2 * rows.counts.labels)

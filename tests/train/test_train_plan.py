@@ -13,15 +13,15 @@ ORDER = [4, 0, 2, 3, 1, 5]  # 5 is the blank row
 
 def test_rows_are_dealt_into_micro_batches_and_padded_to_their_longest() -> None:
     plan = plan_batches(LENGTHS, ORDER, per_device=2, epochs=3)
-    assert plan.padding_share == pytest.approx(1 - 46 / (40 + 12 + 8))
+    assert plan.padding_share == pytest.approx(1 - 46 / (40 + 12 + 4))
     assert (plan.largest, plan.longest) == (40, 20)
     assert (plan.steps_per_epoch, plan.steps, plan.global_batch) == (3, 9, 2)
 
 
-def test_without_padding_only_the_blank_row_is_wasted() -> None:
+def test_rows_in_a_row_need_no_padding_but_where_a_batch_is_blank() -> None:
     plan = plan_batches(LENGTHS, ORDER, per_device=2, padding_free=True)
-    assert plan.padding_share == pytest.approx(1 / 47)
-    assert plan.largest == 30
+    assert (plan.padding_share, plan.largest) == (0, 30)
+    assert plan_batches(LENGTHS, ORDER, per_device=1, padding_free=True).padding_share == pytest.approx(1 / 47)
 
 
 def test_devices_and_accumulation_share_the_rows_of_a_step() -> None:
