@@ -50,7 +50,7 @@ class StepCollator:
     """Makes a batch of rows: padded on the right, or one after the other in a single row (`padding_free`).
 
     Returns `input_ids` (B, T), `positions` (B, S), the score positions counted in the *flattened* tokens, `targets`,
-    `hard`, `n_correct` and `n_total` (B, S), `group`, `source` and `row` (B, 1). Padded batches have an
+    `hard`, `n_correct` and `n_total` (B, S), `group`, `source`, `index` and `length` (B, 1). Padded batches have an
     `attention_mask` (B, T) only if `with_mask`: under causal attention no real token sees the padding behind it, and
     without a mask the CPU kernels are two to three times faster. Padding-free ones have T = all tokens in one row and
     `position_ids` (1, T) that start again with each solution, which is how transformers keeps them apart.
@@ -67,13 +67,16 @@ class StepCollator:
     def __call__(self, items: Sequence[EncodedRow | tuple[EncodedRow, EncodedRow]]) -> dict[str, torch.Tensor]:
         import torch
 
-        rows = [row for item in items for row in (item if isinstance(item, tuple) else (item,))]
+        every = [row for item in items for row in (item if isinstance(item, tuple) else (item,))]
+        # Blank rows keep the processes in step; beside a real one they would only be padding.
+        rows = [row for row in every if row.index >= 0] or every[:2]
         starts, batch = self._padding_free(rows) if self.padding_free else self._padded(rows)
         batch["positions"] = _stacked([row.positions + start for row, start in zip(rows, starts, strict=True)], 0)
         for name, padding in (("targets", PADDED), ("hard", PADDED), ("n_correct", 0), ("n_total", 0)):
             batch[name] = _stacked([getattr(row, name) for row in rows], padding)
         for name in ("group", "source", "index"):
             batch[name] = torch.tensor([[getattr(row, name)] for row in rows])
+        batch["length"] = torch.tensor([[len(row.input_ids) if row.index >= 0 else 0] for row in rows])
         if self.implicit:
             batch |= _read_by_token(rows, starts)
         return batch

@@ -34,10 +34,12 @@ from prm.mixture import Mixture, load_mixture
 from prm.mixture_config import PairOptions, TrainDataset
 from prm.quantization import check_quantization, quantization_config
 from prm.row_readers import Reading
-from prm.run_record import RunRecord, prepare_output
+from prm.run_record import RunRecord, library_versions, prepare_output
 from prm.splitting import DEFAULT_SPLITTER
 from prm.step_rows import LabelScale, RejectedRow
+from prm.train_dry_run import dry_run
 from prm.train_launch import launch, split_launch_arguments
+from prm.train_page import report_of_run, write_train_page
 from prm.train_progress import BarCallback
 from prm.train_report import summary, training_metrics
 from prm.train_run import (
@@ -111,6 +113,10 @@ class TrainScriptArguments:
         default=DEFAULT_SPLITTER,
         metadata={"help": "Preference rows: how a solution that is one text becomes steps (see prm.splitting)"},
     )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Encode, print the plan, the memory it takes and the first batch with its labels, and stop"},
+    )
     merge_adapter: bool = field(
         default=False, metadata={"help": "LoRA: also write the merged plain checkpoint to output_dir/merged"}
     )
@@ -157,11 +163,12 @@ class VerifierModelConfig(ModelConfig):
 @dataclass(frozen=True)
 class TrainResult:
     """What `run_train` did: where the verifier is, the content of `train_metrics.json`, and whether it was finished
-    before."""
+    before; of a dry run the plan, and no metrics."""
 
     output_dir: Path
     metrics: dict[str, Any]
     already_finished: bool = False
+    plan: str = ""
 
 
 def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config: VerifierModelConfig) -> TrainResult:
@@ -181,13 +188,16 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
         _merge_if_asked(script, config, model_config, metrics)
         return TrainResult(directory, metrics, already_finished=True)
     trainer = _build_trainer(config, model_config, mixture)
+    if script.dry_run:
+        return TrainResult(directory, {}, plan=dry_run(trainer) if config.process_index == 0 else "")
     if config.should_save:
         claim_directory(directory, settings)
         if rejected or trainer.rejected:
             write_jsonl(directory / REJECTED_FILE, (row.to_dict() for row in [*rejected, *trainer.rejected]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    evaluation = trainer.final_evaluation()
-    trainer.settle()
+    held_out = trainer.held_out()
+    evaluation = trainer.final_evaluation(held_out)
+    trainer.settle(held_out)
     trainer.save_model()
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()
@@ -196,9 +206,16 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
         _merge_if_asked(script, config, model_config, metrics)
         facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}
         record.write(directory, facts, name=RUN_FILE)
+        report = report_of_run(trainer, metrics, held_out, versions=library_versions(), hashes=_hashes(settings))
+        write_train_page(directory, report)
         write_json(directory / METRICS_FILE, metrics)  # last: its presence says that the run is finished
     trainer.accelerator.wait_for_everyone()
     return TrainResult(directory, metrics)
+
+
+def _hashes(settings: dict[str, Any]) -> dict[str, str]:
+    """Digests of data and base, by name."""
+    return {name: str(value) for name, value in settings.items() if name.endswith(("digest", "revision")) and value}
 
 
 def _merge_if_asked(
@@ -345,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     script, config, model_config = parse_config(classes, script_arguments, prog="prm train")
     result = run_train(script, config, model_config)
     if config.process_index == 0:
-        print(summary(result.output_dir, result.metrics, already_finished=result.already_finished))
+        print(result.plan or summary(result.output_dir, result.metrics, already_finished=result.already_finished))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm import __version__
+from prm.train_page.page import PAGE_FILE
 from prm.trainer_data import encoded_rows
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def training_metrics(
     return {
         "prm_version": __version__,
         "kind": config.kind,
+        "objective": config.objective,
         "label_view": config.label_view,
         "label_source": trainer.label_source,
         "base_model": trainer.base_model,
@@ -97,4 +100,24 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
         lines.append("not trained on: " + ", ".join(f"{n} {why}" for why, n in data["dropped_rows"].items()))
     for name, found in metrics["eval"].items():
         lines.append(f"{name.replace('_', ' '):>24}  {found['value']:.4f}  [{found['low']:.4f}, {found['high']:.4f}]")
+    lines += _settled_lines(metrics.get("settled", {}))
+    lines.append(f"report: {directory / PAGE_FILE}")
     return "\n".join(lines)
+
+
+def _settled_lines(settled: Mapping[str, Any]) -> list[str]:
+    """Temperature, threshold and fold in words."""
+    if not settled:
+        return []
+    lines = [
+        f"a solution's score is the {settled['aggregation']} of its steps'; right from {settled['threshold']:.3g} up"
+    ]
+    fitted = settled.get("calibration")
+    if fitted and settled["temperature"] != 1.0:
+        lines.append(
+            f"calibrated with the temperature {settled['temperature']:.3g}: expected calibration error "
+            f"{fitted['ece_before']:.4f} -> {fitted['ece_after']:.4f} on problems it was not fitted on"
+        )
+    elif fitted:
+        lines.append("not calibrated: no temperature lowers the loss on problems it was not fitted on")
+    return lines

@@ -42,10 +42,12 @@ from prm.heads import (
     unwrapped,
 )
 from prm.losses import make_loss, read_class_weights
+from prm.model_shape import ModelShape
 from prm.reference import Reference, reference_name
 from prm.scoring_spec import ScoringSpec
 from prm.settling import before_training
 from prm.step_format import encode_plain
+from prm.throughput import Throughput, measured_matmul_rate
 from prm.train_callbacks import LogAtSaves, StopAtNan
 from prm.trainer_data import TrainerData, encoded_rows, mean_target
 from prm.trainer_evaluation import EvaluatingTrainer
@@ -143,6 +145,9 @@ class VerifierTrainer(EvaluatingTrainer):
             compute_metrics=compute_metrics or self._metrics,
             **others,
         )
+        self._shape = ModelShape.of(self.model, head_everywhere=args.objective == "implicit_prm")
+        self.meter = Throughput(rate=self._matrix_rate, reduce=self._summed)
+        self.add_callback(self.meter)
         self.add_callback(LogAtSaves())
         self.add_callback(self._nan)
         if args.early_stopping_patience is not None:
@@ -242,11 +247,41 @@ class VerifierTrainer(EvaluatingTrainer):
         loss = self.loss.summed(logits_BSL, inputs)
         if model.training:
             self._nan.saw(loss, inputs["index"])
+            self._measure(inputs)
         if num_items_in_batch is None:
             loss = loss / self.loss.units(inputs).clamp(min=1e-9)
         else:
             loss = loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1e-9)
         return (loss, {"margins": margins(logits_BSL)}) if return_outputs else loss
+
+    def _measure(self, inputs: dict[str, torch.Tensor]) -> None:
+        """Tell the meter of a micro-batch."""
+        lengths = inputs["length"].double()
+        self.meter.add(
+            units=self.loss.units(inputs).double(),
+            tokens=lengths.sum(),
+            padded_tokens=inputs["input_ids"].numel(),
+            flops=self._shape.training_flops(lengths.sum(), lengths.square().sum()),
+        )
+
+    def log(self, logs: dict[str, float], *args: Any, **others: Any) -> None:
+        """As transformers', with labels and tokens a second, the share of padding and the utilisation."""
+        super().log(logs | self.meter.read() if "loss" in logs else logs, *args, **others)
+
+    def _matrix_rate(self) -> float:
+        import torch
+
+        args = self.args
+        dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else unwrapped(self.model).dtype
+        return measured_matmul_rate(args.device, dtype)
+
+    def _summed(self, numbers: list[float]) -> list[float]:
+        import torch
+
+        if self.accelerator.num_processes == 1:
+            return numbers
+        mine = torch.tensor(numbers, dtype=torch.float64, device=self.args.device)
+        return list(self.accelerator.reduce(mine, reduction="sum").tolist())
 
     def create_optimizer(self, model: Any = None) -> Any:
         """As transformers', with a group of its own for the head where it has a learning rate of its own."""

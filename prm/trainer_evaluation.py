@@ -119,37 +119,47 @@ class EvaluatingTrainer(Trainer):
         margins_RS, targets_RS = loop.predictions[stored], loop.label_ids[0][stored]
         return self.samples.gain(margins_RS, targets_RS > PADDED, self.settled.aggregation)
 
-    def settle(self) -> Settled:
+    def settle(self, held_out: Predictions | None = None) -> Settled:
         """Let the held-out rows decide temperature, threshold and fold (`prm.settling`), and put them into the model
-        and its scoring spec. Call it once, on every process, when the training is over."""
-        if not isinstance(self.eval_dataset, EncodedDataset):
+        and its scoring spec. Call it once, on every process, when the training is over.
+
+        Args:
+            held_out: what `held_out()` returned; predicted here if not given.
+        """
+        held_out = self.held_out() if held_out is None else held_out
+        if held_out is None:
             return self.settled
-        self.settled = after_training(self._config, self.label_source, self.held_out())
+        self.settled = after_training(self._config, self.label_source, held_out)
         if self.settled.temperature != 1.0 and self.head.labels is not None:
             fold_temperature(self.model, self.settled.temperature)
         return self.settled
 
-    def held_out(self) -> Predictions:
-        """Predictions for the evaluation set by the weights as they are."""
+    def held_out(self) -> Predictions | None:
+        """Predictions for the evaluation set by the weights as they are; `None` without one, or with several."""
+        if not isinstance(self.eval_dataset, EncodedDataset):
+            return None
         found = self.predict(self.eval_dataset, metric_key_prefix="eval")  # type: ignore[arg-type]
         margins_NS, targets_NS, hard_NS, groups_N, sources_N = self._compared(found)
         return Predictions(margins_NS, targets_NS, hard_NS, groups_N, sources_N, self._source_names)
 
-    def final_evaluation(self) -> dict[str, dict[str, float]]:
+    def final_evaluation(self, held_out: Predictions | None = None) -> dict[str, dict[str, float]]:
         """Metrics on the evaluation set with 95% intervals over problems; empty without one. They are those of the
         weights as they are: ask before `settle` for what no held-out row has touched.
 
+        Args:
+            held_out: what `held_out()` returned; predicted here if not given.
+
         Each is `{"value": ..., "low": ..., "high": ..., "n": problems}`.
         """
-        if self.eval_dataset is None:
-            return {}
-        at = self.held_out()
-        bars = metric_intervals(
-            *(at.margins_NS, at.targets_NS, at.hard_NS, at.groups_N, at.sources_N),
-            kind=self._config.rows_kind,
-            threshold=before_training(self._config, self.label_source).threshold,
-            source_names=at.source_names,
-        )
+        at = self.held_out() if held_out is None else held_out
+        bars: dict[str, dict[str, float]] = {}
+        if at is not None:
+            bars = metric_intervals(
+                *(at.margins_NS, at.targets_NS, at.hard_NS, at.groups_N, at.sources_N),
+                kind=self._config.rows_kind,
+                threshold=before_training(self._config, self.label_source).threshold,
+                source_names=at.source_names,
+            )
         if self.samples is not None:
             for name, bar in zip((ACCURACY, GAIN), self.best_of_n(), strict=True):
                 bars[name] = {"value": bar.mean, "low": bar.low, "high": bar.high, "n": bar.n}
