@@ -134,7 +134,7 @@ def _examples_section(report: TrainReport) -> Section:
     text = (
         f"{len(report.examples)} of {report.examined:,} held-out solutions: errors that were missed and false alarms, "
         "each from the worst on, then solutions that agree with their labels. Orange scores are low, blue ones high; "
-        f"a cross marks a score and a label on different sides of {report.threshold:g}."
+        f"a cross marks a score and a label on different sides of {report.threshold:.3g}."
     )
     shown = [as_solution(example, report.threshold) for example in report.examples]
     return Section("Held-out examples", text, solutions=shown)

@@ -127,6 +127,14 @@ def test_sources_have_their_counts_and_their_metrics() -> None:
     assert "label source AUROC judge 0.900 monte_carlo 0.700" in text
 
 
+def test_what_is_no_merit_is_not_said_to_be_better() -> None:
+    rate = {"base_rate_of_wrong": {"value": 0.4, "low": 0.3, "high": 0.5, "n": 50}}
+    text = text_of(train_page(report(metrics={**METRICS, "eval": METRICS["eval"] | rate}, threshold=0.395616)))
+    no_break = "\N{NO-BREAK SPACE}"
+    assert "Base rate of wrong 0.400 [0.300, 0.500] – 50" in text.replace(no_break, " ")
+    assert "AUROC 0.810 [0.760, 0.860] more 50" in text.replace(no_break, " ") and "sides of 0.396." in text
+
+
 def test_calibration_stands_before_and_after() -> None:
     page = train_page(report())
     assert 'aria-label="Before calibration: ' in page and 'aria-label="After calibration: ' in page
