@@ -13,10 +13,10 @@ quickstart: .venv/.installed
 	$(BIN)/prm quickstart $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu" $(COVERAGE) $(ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not gpu" $(COVERAGE) $(ARGS)
 
 test-full: lint
-	$(BIN)/pytest -m "not gpu" $(COVERAGE) $(ARGS)
+	$(BIN)/pytest -n 2 -m "not gpu" $(COVERAGE) $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check $(CODE)

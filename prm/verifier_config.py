@@ -137,7 +137,7 @@ class VerifierConfig(TrainingArguments):
             # transformers takes every metric whose name does not end in "loss" for one that should rise.
             self.greater_is_better = greater_is_better(self.metric_for_best_model)
         super().__post_init__()
-        if self.use_cpu:
+        if self.device.type != "cuda":
             self.dataloader_pin_memory = False
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must be from 0 to 1, as scores are, not {self.threshold}")
