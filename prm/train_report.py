@@ -94,7 +94,7 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
     if counts["truncated_rows"]:
         lines.append(
             f"{counts['truncated_rows']} rows were longer than max_length and lost {counts['dropped_steps']} steps "
-            f"with {counts['dropped_labels']} labels"
+            f"with {counts['dropped_labels']} labels, {counts['dropped_wrong_labels']} of them wrong"
         )
     if data["dropped_rows"]:
         lines.append("not trained on: " + ", ".join(f"{n} {why}" for why, n in data["dropped_rows"].items()))

@@ -44,11 +44,13 @@ from prm.heads import (
 from prm.losses import make_loss, read_class_weights
 from prm.model_shape import ModelShape
 from prm.reference import Reference, reference_name
+from prm.row_attention import attend_by_rows
 from prm.scoring_spec import ScoringSpec
 from prm.settling import before_training
 from prm.step_format import encode_plain
 from prm.throughput import Throughput, measured_matmul_rate
 from prm.train_callbacks import LogAtSaves, StopAtNan
+from prm.train_checks import check_context
 from prm.trainer_data import TrainerData, encoded_rows, mean_target
 from prm.trainer_evaluation import EvaluatingTrainer
 from prm.training_rows import RejectedRow, StepRow
@@ -113,12 +115,15 @@ class VerifierTrainer(EvaluatingTrainer):
             if args.activation_checkpointing:
                 model.enable_input_require_grads()  # else nothing before the first adapter needs a gradient
         read_at_positions(model, self.head)
+        if args.share_prompts > 1:
+            attend_by_rows(unwrapped(model))
         self.step_format, self.base_model, self.label_source = args.step_format, base_model or name, ""
         self._tokenizer, self._config = processing_class, args
         self.reference_model = reference_name(args, str(name)) if args.objective == "implicit_prm" else None
         self.data = TrainerData(args, processing_class, self._reference(args, processing_class, model.dtype))
         encoded = self.data.train(train_dataset)
         if encoded is not None:
+            check_context(encoded_rows(encoded), model, args.max_length)
             parts = {part for source in encoded_rows(encoded).source_names for part in source.split("+") if part}
             self.label_source = "+".join(sorted(parts))
         self.loss = make_loss(
@@ -137,6 +142,7 @@ class VerifierTrainer(EvaluatingTrainer):
                 processing_class.pad_token_id,
                 with_mask=not attends_causally(model),
                 padding_free=args.padding_free,
+                share_prompts=args.share_prompts > 1,
                 implicit=args.objective == "implicit_prm",
             ),
             train_dataset=encoded,
@@ -310,6 +316,8 @@ class VerifierTrainer(EvaluatingTrainer):
             # Not by set_epoch: accelerate does not pass it through when a resumed run skips batches.
             epoch=lambda: int(self.state.epoch or 0),
             drop_last=self.args.dataloader_drop_last,
+            groups=dataset.groups,
+            together=self._config.share_prompts,
         )
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:

@@ -10,8 +10,10 @@ import numpy as np
 from prm.batching import EncodedPairs
 from prm.encoding import EncodedDataset, encode_rows
 from prm.errors import ConfigError
+from prm.mixture_checks import check_learnable
 from prm.pair_rows import PairRow, interleaved, pairs_from_columns, pairs_from_outcomes
 from prm.reference import Reference
+from prm.train_checks import warn_of_merges
 from prm.training_rows import RejectedRow, StepRow, rows_from_columns
 from prm.verifier_config import VerifierConfig
 
@@ -39,13 +41,17 @@ class TrainerData:
 
         Raises:
             ConfigError: an empty dataset.
-            DataError: rows that cannot be read, paired or encoded.
+            DataError: rows that cannot be read, paired, encoded or learnt from.
         """
         rows = self._rows(dataset, "train_dataset")
         if not rows:
             return None
+        single: Any = interleaved(rows) if isinstance(rows[0], PairRow) else rows  # type: ignore[arg-type]
+        if self.config.process_index == 0:
+            warn_of_merges(single, self.config.step_format, self.tokenizer)
         if self.config.loss != "bradley_terry":
-            return self.encode(interleaved(rows) if isinstance(rows[0], PairRow) else rows)  # type: ignore[arg-type]
+            check_learnable([("train_dataset", single)], counted=self.config.loss == "beta_binomial")
+            return self.encode(single)
         pairs: Any = rows
         if not isinstance(rows[0], PairRow):
             pairs = pairs_from_outcomes(
