@@ -27,7 +27,7 @@ from trl import ModelConfig
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
-from prm.heads import build_model, head_to_train, load_tokenizer
+from prm.heads import build_model, head_to_train, load_tokenizer, merge_lora
 from prm.jsonl import write_json, write_jsonl
 from prm.label_policies import AfterFirstError, Neutral
 from prm.mixture import Mixture, load_mixture
@@ -343,7 +343,7 @@ def write_merged(directory: Path, config: VerifierConfig, model_config: Verifier
         revision=model_config.model_revision,
         dtype=model_config.dtype or "float32",
     )
-    merged: Any = PeftModel.from_pretrained(base, str(directory)).merge_and_unload()
+    merged = merge_lora(PeftModel.from_pretrained(base, str(directory)))
     merged.save_pretrained(directory / MERGED)
     tokenizer.save_pretrained(directory / MERGED)
     ScoringSpec.load(directory).save(directory / MERGED)

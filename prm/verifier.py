@@ -180,7 +180,8 @@ def _row(item: EncodedSolution, kind: str) -> EncodedRow:
     ids, positions = (np.asarray(values, np.int32) for values in (item.input_ids, item.score_positions))
     nothing = np.empty(0, np.int32)
     read = positions[-1:] if kind == "orm" else positions
-    return EncodedRow(ids, read, nothing, nothing, nothing, nothing, item.prompt_length)
+    # Numbered, for a row without a number is a blank one, which a batch leaves out.
+    return EncodedRow(ids, read, nothing, nothing, nothing, nothing, item.prompt_length, index=0)
 
 
 def _log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -258,7 +259,7 @@ def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
     from peft import PeftConfig, PeftModel
     from peft.utils import load_peft_weights
 
-    from prm.heads import quiet_about_new_head
+    from prm.heads import head_module, in_float32, quiet_about_new_head
 
     base_path = PeftConfig.from_pretrained(path).base_model_name_or_path
     known_labels = head_class(spec.head).labels
@@ -267,6 +268,8 @@ def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
         base, found = loader.from_pretrained(base_path, dtype=dtype, output_loading_info=True, **labels)
     own = load_peft_weights(path, device="cpu")
     _check_complete(path, [key for key in found["missing_keys"] if not any(name.endswith(f".{key}") for name in own)])
+    if known_labels:
+        in_float32(head_module(base))  # as it was trained and saved; PEFT takes the adapter's head in the base's dtype
     return PeftModel.from_pretrained(base, path)
 
 

@@ -32,7 +32,7 @@ from prm.heads.building import (
 )
 from prm.heads.choose import head_class, head_to_read, head_to_train
 from prm.heads.implicit import ImplicitHead
-from prm.heads.lora import add_lora
+from prm.heads.lora import add_lora, in_float32, merge_lora
 from prm.heads.outcome import OutcomeHead
 from prm.heads.reward_tokens import RewardTokensHead, reward_token_ids
 from prm.heads.token_classification import TokenClassificationHead
@@ -58,9 +58,11 @@ __all__ = [
     "head_name",
     "head_to_read",
     "head_to_train",
+    "in_float32",
     "last_hidden_states",
     "load_tokenizer",
     "margins",
+    "merge_lora",
     "quiet_about_new_head",
     "read_at_positions",
     "reward_token_ids",

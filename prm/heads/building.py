@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prm.errors import ConfigError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.heads.base import Head, head_module
+from prm.heads.lora import merge_lora
 from prm.heads.partitioned import whole
 from prm.step_format import encode_plain
 
@@ -118,7 +119,7 @@ def _merged(model: Any, adapter: str) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        return merge_lora(PeftModel.from_pretrained(model, adapter))
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(
             f"{adapter}: the adapter does not fit {model.config._name_or_path}, its base by its own account "

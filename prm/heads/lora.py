@@ -33,8 +33,8 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
     config.task_type = wanted
     full_precision = not is_deepspeed_zero3_enabled()
     name = head_name(model) if head.labels else None
-    if name and (config.exclude_modules is None or not isinstance(config.exclude_modules, str)):
-        config.exclude_modules = sorted({*(config.exclude_modules or ()), name})
+    if name:
+        config.exclude_modules = _and_excluded(config.exclude_modules, name)
     wrapped: Any = get_peft_model(model, config, autocast_adapter_dtype=full_precision)
     for adapter in wrapped.peft_config.values():
         # A relative path would hold in this working directory only.
@@ -43,14 +43,42 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
             adapter.base_model_name_or_path = str(Path(base).resolve())
     if name is None:
         return wrapped
-    if full_precision:
-        _train_head_in_float32(wrapped, name)
+    if full_precision:  # PEFT casts its adapters and not the head
+        in_float32(getattr(wrapped.get_base_model(), name).modules_to_save["default"])
     if not all(p.requires_grad for n, p in wrapped.named_parameters() if f"{name}.modules_to_save" in n):
         raise ModelError(f"PEFT did not make the head {name!r} trainable; report this with the model's name")
     return wrapped
 
 
-def _train_head_in_float32(wrapped: Any, name: str) -> None:
-    """PEFT casts its adapters and not the head; a head of another dtype than the model needs its input cast."""
-    head = getattr(wrapped.get_base_model(), name).modules_to_save["default"].float()
+def in_float32(head: Any) -> None:
+    """Hold a head in float32 on a model of any dtype: it then needs its input cast."""
+    head.float()
     head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype), *given[1:]))
+
+
+def merge_lora(wrapped: Any) -> Any:
+    """The plain model, with the adapter merged into its weights.
+
+    Where input and output embeddings are one tensor and the adapter changes one of them, they are two from here on:
+    merged in place, a change of the one would be one of the other, too, and saved as tied they would be one again.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+    from torch.nn import Parameter
+
+    base = wrapped.get_base_model()
+    read, written = base.get_input_embeddings(), base.get_output_embeddings()
+    changed = any(isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper) for module in (read, written))
+    if changed and written is not None and base.config.get_text_config().tie_word_embeddings:
+        if not isinstance(written, AuxiliaryTrainingWrapper):  # that holds a tensor of its own already
+            plain: Any = written.get_base_layer() if isinstance(written, BaseTunerLayer) else written
+            plain.weight = Parameter(plain.weight.detach().clone(), requires_grad=False)
+        base.config.get_text_config().tie_word_embeddings = base.config.tie_word_embeddings = False
+    return wrapped.merge_and_unload()
+
+
+def _and_excluded(excluded: list[str] | str | None, name: str) -> list[str] | str:
+    """What PEFT is to leave alone, a pattern or names, and the head."""
+    if isinstance(excluded, str):
+        return rf"(?:{excluded})|(?:.*\.)?{name}"
+    return sorted({*(excluded or ()), name})
