@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from prm.errors import ModelError
+from prm.row_attention import segment_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ HEAD_NAMES = ("score", "classifier")  # what transformers calls a classification
 Kind = Literal["prm", "orm"]
 # What the model's forward takes; the rest of a batch is the loss's and the metrics'.
 READ = (
-    *("input_ids", "attention_mask", "position_ids", "positions"),
+    *("input_ids", "attention_mask", "position_ids", "segments", "positions"),
     *("predict_at", "next_ids", "ends", "reference"),
 )
 
@@ -133,13 +134,14 @@ def gathered(hidden_TD: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 def last_hidden_states(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Last hidden states of the flattened tokens, (B * T, D), from the backbone alone."""
     given = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    given |= segment_arguments(model, batch.get("segments"))
     hidden: torch.Tensor = getattr(model, model.base_model_prefix)(**given, use_cache=False)[0]
     return hidden.flatten(0, 1)
 
 
 def read_at_positions(model: Any, head: Head) -> None:
     """Let the model's forward, where it is given `positions`, return the head's logits (B, S, L) there."""
-    from transformers.modeling_outputs import ModelOutput
+    from transformers.modeling_outputs import TokenClassifierOutput
 
     base = unwrapped(model)
     plain = base.forward
@@ -148,6 +150,6 @@ def read_at_positions(model: Any, head: Head) -> None:
         if positions is None:
             return plain(*args, **given)
         batch = {"positions": positions} | {name: value for name, value in given.items() if value is not None}
-        return ModelOutput(logits=head.logits(base, last_hidden_states(base, batch), batch))
+        return TokenClassifierOutput(logits=head.logits(base, last_hidden_states(base, batch), batch))
 
     base.forward = forward
