@@ -36,6 +36,7 @@ from prm.heads import (
     disable_head_dropout,
     head_module,
     head_to_train,
+    keeps_rows_apart,
     load_tokenizer,
     margins,
     read_at_positions,
@@ -110,6 +111,11 @@ class VerifierTrainer(EvaluatingTrainer):
         self.head.check(model)
         disable_head_dropout(model)
         _check_separator(args.step_separator, processing_class)
+        if args.padding_free and not keeps_rows_apart(model):
+            raise ConfigError(
+                "padding_free puts solutions one after the other, and each would be read with those before it: "
+                f"{type(model).__name__} attends both ways or carries a state from token to token; set it to false"
+            )
         if peft_config is not None:
             model = add_lora(model, peft_config, self.head)
             if args.activation_checkpointing:

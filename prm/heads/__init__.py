@@ -27,6 +27,7 @@ from prm.heads.building import (
     attends_causally,
     build_model,
     disable_head_dropout,
+    keeps_rows_apart,
     load_tokenizer,
     quiet_about_new_head,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "head_to_read",
     "head_to_train",
     "in_float32",
+    "keeps_rows_apart",
     "last_hidden_states",
     "load_tokenizer",
     "margins",

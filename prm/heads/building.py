@@ -192,6 +192,12 @@ def _language_head_rows(model: Any, name_or_path: str, revision: str | None, ids
     """Rows (len(ids), D) of the language-model head; with tied embeddings they are at hand, else the checkpoint is
     read once more."""
     if model.config.get_text_config().tie_word_embeddings:
+def keeps_rows_apart(model: Any) -> bool:
+    """Whether rows that lie one after the other with restarting positions do not see each other: causal attention is
+    told apart by the positions, and a recurrent state would run on from row to row."""
+    return attends_causally(model) and not any(getattr(module, "_is_stateful", False) for module in model.modules())
+
+
         weight = model.get_input_embeddings().weight
     else:
         from transformers import AutoModelForCausalLM
