@@ -91,6 +91,7 @@ def run_push(config: PushConfig) -> PushResult:
     api = None if config.dry_run else logged_in()
     repo_id = config.repo_id if api is None else with_namespace(api, config.repo_id)
     base_model = _base_model(config, facts, api)
+    _check_reference(facts)
     problem, steps = _example(config)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
     card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
@@ -117,6 +118,16 @@ def _base_model(config: PushConfig, facts: VerifierFacts, api: HfApi | None) -> 
             "`prm train --merge_adapter` writes"
         )
     return ""
+
+
+def _check_reference(facts: VerifierFacts) -> None:
+    """An implicit PRM is read against its reference, which others must be able to load."""
+    reference = facts.spec.reference_model
+    if reference and (Path(reference).exists() or reference.count("/") != 1):
+        raise HubError(
+            f"{facts.directory} scores by its log-ratio to {reference!r}, which nobody else can load. Publish the "
+            "reference, and set reference_model in scoring_spec.json to its name on the Hub"
+        )
 
 
 def _is_on_hub(api: HfApi, repo_id: str) -> bool:

@@ -50,6 +50,7 @@ def tiny_verifier_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) 
         "token_classification": Qwen2ForTokenClassification,
         "sequence_classification": Qwen2ForSequenceClassification,
         "reward_tokens": Qwen2ForCausalLM,
+        "implicit": Qwen2ForCausalLM,
     }
 
     def build(kind: Kind = "prm", head: Head = "token_classification", seed: int = 0, **spec: Any) -> Path:
@@ -74,6 +75,11 @@ def tiny_verifier_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) 
         tokenizer.save_pretrained(directory)
         if head == "reward_tokens":
             spec.setdefault("reward_tokens", ("-", "+"))
+        if head == "implicit":
+            torch.manual_seed(seed + 1)
+            reference = tmp_path_factory.mktemp("reference")
+            models[head](Qwen2Config(**settings)).save_pretrained(reference)
+            spec = {"beta": 0.1, "reference_model": str(reference)} | spec
         ScoringSpec(kind=kind, head=head, **spec).save(directory)
         return directory
 

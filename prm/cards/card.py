@@ -98,7 +98,10 @@ def _scoring(facts: VerifierFacts) -> list[tuple[str, str]]:
         "token_classification": "softmax over the two labels (0 wrong, 1 correct), probability of label 1",
         "sequence_classification": "sigmoid of the one logit",
         "reward_tokens": f"softmax over the next-token logits of {spec.reward_tokens}, the second one's share",
+        "implicit": f"sigmoid of {spec.beta} times the log-ratio to `{spec.reference_model}` up to the step",
     }[spec.head]
+    if spec.temperature != 1:
+        reading += f", at a temperature of {spec.temperature:.4g}"
     rows = [
         ("Kind", f"{spec.kind.upper()}, {spec.head.replace('_', ' ')} head"),
         ("Prompt", f"`{prompt.template!r}`" + (" as the user's turn of the chat template" if prompt.chat else "")),

@@ -41,6 +41,7 @@ _AUTO_CLASS = {
     "token_classification": "AutoModelForTokenClassification",
     "sequence_classification": "AutoModelForSequenceClassification",
     "reward_tokens": "AutoModelForCausalLM",
+    "implicit": "AutoModelForCausalLM",
 }
 
 
@@ -124,6 +125,9 @@ def _write(
         "template": literal(spec.step_format.prompt.template),
         "separator": literal(spec.step_format.step_separator),
         "reward_tokens": literal(list(spec.reward_tokens or ())),
+        "temperature": spec.temperature,
+        "reference": literal(spec.reference_model or ""),
+        "beta": spec.beta,
         **prompt_facts,
     }
     return [render("usage_prm.py.j2", common), render("usage_transformers.py.j2", plain)]
@@ -131,7 +135,7 @@ def _write(
 
 def _label_argument(spec: ScoringSpec) -> str:
     """An adapter's base has no head of its own, so the number of labels must be said where it is loaded."""
-    if spec.head == "reward_tokens":
+    if spec.head in ("reward_tokens", "implicit"):
         return ""
     return f", num_labels={2 if spec.kind == 'prm' else 1}"
 

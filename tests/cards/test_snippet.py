@@ -60,11 +60,12 @@ def with_chat_template(directory: Path) -> None:
         ("prm", "token_classification", StepFormat(PromptFormat("check {problem}:\n"), " ки\n"), None),
         ("orm", "sequence_classification", StepFormat(), None),
         ("prm", "reward_tokens", StepFormat(), None),
+        ("prm", "implicit", StepFormat(), None),
         ("prm", "token_classification", StepFormat(), with_bos),
         ("prm", "token_classification", StepFormat(PromptFormat("{problem}", chat=True)), with_chat_template),
         ("prm", "token_classification", StepFormat(PromptFormat("{problem}", True, 'be "brief"')), with_chat_template),
     ],
-    ids=["prm", "orm", "reward_tokens", "bos", "chat", "chat_with_system"],
+    ids=["prm", "orm", "reward_tokens", "implicit", "bos", "chat", "chat_with_system"],
 )
 def test_both_snippets_print_the_verifiers_scores(
     tiny_verifier_dir: Callable[..., Path],
@@ -74,7 +75,8 @@ def test_both_snippets_print_the_verifiers_scores(
     step_format: StepFormat,
     prepare: Callable[[Path], None] | None,
 ) -> None:
-    directory = tiny_verifier_dir(kind, head, step_format=step_format)
+    more = {"temperature": 1.7} if head == "reward_tokens" else {}
+    directory = tiny_verifier_dir(kind, head, step_format=step_format, **more)
     if prepare:
         prepare(directory)
     monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: run_here(scripts, timeout))

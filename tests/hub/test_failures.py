@@ -209,6 +209,14 @@ def test_an_adapter_of_a_local_base_needs_the_bases_name(
         push(directory, base_model=str(directory))
 
 
+def test_an_implicit_verifier_needs_a_reference_that_others_can_load(
+    tiny_verifier_dir: Callable[..., Path],
+) -> None:
+    directory = tiny_verifier_dir(head="implicit")
+    with pytest.raises(HubError, match=r"scores by its log-ratio to .* which nobody else can load"):
+        run_push(PushConfig(model=str(directory), repo_id="user/name", dry_run=True))
+
+
 def test_numbers_of_other_weights_are_not_published(
     logged_in: Any, tiny_verifier_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
