@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 _DIM, _GREEN, _RED, _GREY = "2", "32", "31", "90"
@@ -40,24 +41,38 @@ def rows_of_batch(batch: Mapping[str, Any], prompt_lengths: Sequence[int] | None
     """Take a batch of `prm.batching.StepCollator` apart again; rows that only fill the batch are left out.
 
     Args:
-        batch: `input_ids`, `positions` and `targets`, and `position_ids` where it is without padding.
+        batch: `input_ids`, `positions` and `targets`, and `position_ids` where it is without padding, `segments` where
+            prompts are shared.
         prompt_lengths: of each row.
     """
     ids, positions, targets = (_listed(batch[name]) for name in ("input_ids", "positions", "targets"))
     flat = [token for row in ids for token in row]
-    starts = [len(ids[0]) * index for index in range(len(ids))]
-    if "position_ids" in batch:
-        starts = [index for index, place in enumerate(_listed(batch["position_ids"])[0]) if place == 0]
     rows = []
-    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(flat)], strict=True)):
+    for index, places in enumerate(_places(batch, len(ids), len(ids[0]))):
         scored = [(at, target) for at, target in zip(positions[index], targets[index], strict=True)]
-        scored = [(at, target) for at, target in scored if target != _NO_STEP]
+        scored = [(places.index(at), target) for at, target in scored if target != _NO_STEP]
         if scored:  # a row ends with its last score position; what follows is padding
             stop = scored[-1][0] + 1
-            at = [place - start for place, _ in scored]
+            own = [flat[place] for place in places[:stop]]
             length = None if prompt_lengths is None else int(prompt_lengths[index])
-            rows.append(BatchRow(flat[start:stop], at, [target for _, target in scored], length, end - stop))
+            rows.append(
+                BatchRow(own, [at for at, _ in scored], [target for _, target in scored], length, len(places) - stop)
+            )
     return rows
+
+
+def _places(batch: Mapping[str, Any], count: int, width: int) -> list[Sequence[int]]:
+    """Where the tokens of each row are among the flattened ones."""
+    if "segments" in batch:
+        ends = list(accumulate(length for length, _ in batch["segments"]))
+        spans = [range(end - length, end) for end, (length, _) in zip(ends, batch["segments"], strict=True)]
+        before = [before for _, before in batch["segments"]]
+        own = [index for index in range(len(spans)) if index not in before]  # the others are prompts
+        return [[*spans[before[index]], *spans[index]] if before[index] >= 0 else spans[index] for index in own]
+    starts = [width * index for index in range(count)]
+    if "position_ids" in batch:
+        starts = [index for index, place in enumerate(_listed(batch["position_ids"])[0]) if place == 0]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], count * width], strict=True)]
 
 
 def coloured_batch(

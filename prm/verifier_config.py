@@ -117,6 +117,13 @@ class VerifierConfig(TrainingArguments):
             "attention, slower than grouping by length without it"
         },
     )
+    share_prompts: int = field(
+        default=1,
+        metadata={
+            "help": "Keep up to so many rows of a problem together and compute their prompt once, in batches without "
+            "padding; needs attn_implementation sdpa. 1 does neither"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the new head, the order of rows and the dropouts"})
     train_sampling_strategy: str = field(
         default="group_by_length",
@@ -164,6 +171,10 @@ class VerifierConfig(TrainingArguments):
             raise ConfigError(
                 f"head_learning_rate is that of a head of its own, which objective {self.objective!r} has not; drop it"
             )
+        if self.share_prompts < 1:
+            raise ConfigError(f"share_prompts is a number of rows from 1 up, not {self.share_prompts}")
+        if self.share_prompts > 1:
+            self.padding_free = True
         if self.label_smoothing_factor:
             raise ConfigError("label_smoothing_factor is not part of this loss; use label_view: soft")
         if self.train_sampling_strategy not in {"random", "sequential", "group_by_length"}:
