@@ -24,12 +24,14 @@ from typing import Any
 from transformers import set_seed
 from trl import ModelConfig
 
+from prm.best_of_n_gain import ACCURACY, GAIN
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
 from prm.heads import build_model, head_to_train, load_tokenizer, merge_lora
 from prm.jsonl import write_json, write_jsonl
 from prm.label_policies import AfterFirstError, Neutral
+from prm.metrics.names import check_metric, source_prefix
 from prm.mixture import Mixture, load_mixture
 from prm.mixture_config import PairOptions, TrainDataset
 from prm.quantization import check_quantization, quantization_config
@@ -260,10 +262,25 @@ def _load(script: TrainScriptArguments, config: VerifierConfig, rejected: list[R
     )
     if config.eval_strategy != "no" and not mixture.eval_rows:
         raise ConfigError("eval_strategy needs rows to evaluate on: set eval_fraction or eval_dataset_name")
+    if config.load_best_model_at_end and config.metric_for_best_model:
+        _check_metric(config, mixture)
     if config.process_index == 0:
         for notice in mixture.notices:
             print(f"note: {notice}", file=sys.stderr)
     return mixture
+
+
+def _check_metric(config: VerifierConfig, mixture: Mixture) -> None:
+    """Refuse a metric that no evaluation of these rows will compute; transformers would find out at the first one."""
+    name = str(config.metric_for_best_model)
+    check_metric(name, config.rows_kind, others=(ACCURACY, GAIN) if config.eval_samples_path else ())
+    source, _, bare = name.removeprefix("eval_").rpartition("/")
+    sources = sorted({source_prefix(row.source) for row in mixture.eval_rows})
+    if source and (source not in sources or len(sources) == 1):
+        raise ConfigError(
+            f"metric_for_best_model: {name!r} is computed where the rows to evaluate on have labels of {source!r} and "
+            f"of others, and theirs are of {' and '.join(sources) or 'none'}; give {bare!r}"
+        )
 
 
 def _data_settings(script: TrainScriptArguments, mixture: Mixture) -> dict[str, Any]:

@@ -29,11 +29,11 @@ def is_local(model_name_or_path: str) -> bool:
 
     Raises:
         MissingFileError: it can only be a directory, and there is none.
-        ModelError: a directory without a model's `config.json`.
+        ModelError: a directory with neither a model's `config.json` nor an adapter's.
     """
     path = Path(model_name_or_path).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ModelError(f"{path}: no config.json in it, so it is not a model; give the directory of a checkpoint")
         return True
     parts = model_name_or_path.split("/")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+_CLASSIFIERS = ("ForTokenClassification", "ForSequenceClassification")  # whose head another objective would lose
+
 
 def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
     """The checkpoint's tokenizer; one without a padding token pads with its end-of-text token.
@@ -79,9 +81,12 @@ def build_model(
     where = {} if adapter else {"revision": revision or "main"}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **where)
+        _check_checkpoint(source, config, head, tokenizer)
         head.configure(config, tokenizer)
         with quiet_about_new_head():
             model = loader.from_pretrained(source, config=config, dtype=dtype, **where, **extra)
+    except ModelError:
+        raise
     except LOAD_ERRORS as error:
         raise ModelError(
             f"{name_or_path}: cannot be loaded with a {head.spec_head} head ({first_line(error)})"
@@ -146,6 +151,22 @@ def check_objective(name_or_path: str, head: Head) -> None:
         )
 
 
+def _check_checkpoint(name: str, config: Any, head: Head, tokenizer: Any) -> None:
+    """Refuse weights with the head of another objective, and a padding token that has no embedding."""
+    found = next(iter(config.architectures or ()), "")
+    if found.endswith(_CLASSIFIERS) and not found.endswith(head.class_suffix):
+        raise ModelError(
+            f"{name}: a {found}, and objective {head.objective!r} trains a model {head.class_suffix}; choose the "
+            "objective of the checkpoint, or start from its base"
+        )
+    size = config.get_text_config().vocab_size
+    if tokenizer.pad_token_id >= size:
+        raise ModelError(
+            f"{name}: the tokenizer's padding token {tokenizer.pad_token!r} has the id {tokenizer.pad_token_id}, and "
+            f"the model has {size} embeddings; set pad_token to a token that the model knows, such as its end of text"
+        )
+
+
 def disable_head_dropout(model: Any) -> None:
     """Set every dropout between the last hidden state and the head to 0; the body keeps its own."""
     from torch.nn import Dropout
@@ -171,6 +192,12 @@ def attends_causally(model: Any) -> bool:
     return any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 
+def keeps_rows_apart(model: Any) -> bool:
+    """Whether rows that lie one after the other with restarting positions do not see each other: causal attention is
+    told apart by the positions, and a recurrent state would run on from row to row."""
+    return attends_causally(model) and not any(getattr(module, "_is_stateful", False) for module in model.modules())
+
+
 def single_token_ids(texts: Sequence[str], tokenizer: Any, key: str) -> list[int]:
     """Token ids of two texts, bad and good, each of them one token.
 
@@ -192,12 +219,6 @@ def _language_head_rows(model: Any, name_or_path: str, revision: str | None, ids
     """Rows (len(ids), D) of the language-model head; with tied embeddings they are at hand, else the checkpoint is
     read once more."""
     if model.config.get_text_config().tie_word_embeddings:
-def keeps_rows_apart(model: Any) -> bool:
-    """Whether rows that lie one after the other with restarting positions do not see each other: causal attention is
-    told apart by the positions, and a recurrent state would run on from row to row."""
-    return attends_causally(model) and not any(getattr(module, "_is_stateful", False) for module in model.modules())
-
-
         weight = model.get_input_embeddings().weight
     else:
         from transformers import AutoModelForCausalLM

@@ -74,7 +74,7 @@ def test_rows_beyond_the_models_positions_are_refused_and_a_longer_max_length_to
     trainer(base, tmp_path / "a", [fits])
     assert "max_length is 2048 and the model has 16 positions" in caplog.text
     long = StepRow("1", ("1+1=2+0+0+0+0+0", "3"), (1.0, 0.0), "g")
-    with pytest.raises(ConfigError, match="1 rows are longer than the 16 positions .* set max_length to 16 or less"):
+    with pytest.raises(ConfigError, match=r"1 rows are longer than the 16 positions .* set max_length to 16 or less"):
         trainer(base, tmp_path / "b", [fits, long])
     assert len(trainer(base, tmp_path / "c", [fits], max_length=16).train_dataset) == 1  # type: ignore[arg-type]
 
