@@ -25,8 +25,8 @@ class BatchLayout:
     """Tokens of a micro-batch.
 
     Attributes:
-        given: what the model is given: `input_ids` (B, T) or (1, T), and `attention_mask`, `position_ids` (1, T) or
-            `segments`.
+        given: what the model is given: `input_ids` (B, T) and perhaps `attention_mask`, or `input_ids` and
+            `position_ids` (1, T) and `segments`, see `prm.row_attention`.
         places: for each row where its tokens are, counted in the flattened `input_ids`.
         lengths: tokens that the batch has for each row; a shared prompt counts for the first row that it is of.
     """
@@ -50,32 +50,26 @@ def padded(rows: Sequence[EncodedRow], pad_token_id: int, *, with_mask: bool) ->
 
 def padding_free(rows: Sequence[EncodedRow]) -> BatchLayout:
     """All in one row, with positions that start again with each: transformers' own sign that they are apart."""
-    lengths = [len(row.input_ids) for row in rows]
-    starts = np.cumsum([0, *lengths])
-    given = _in_one_row([row.input_ids for row in rows], [0] * len(rows))
-    return BatchLayout(
-        given, [start + np.arange(length) for start, length in zip(starts, lengths, strict=False)], lengths
-    )
+    tokens = _Tokens()
+    numbers = [tokens.add(row.input_ids, -1) for row in rows]
+    return tokens.layout(numbers, [len(row.input_ids) for row in rows])
 
 
 def with_shared_prompts(rows: Sequence[EncodedRow]) -> BatchLayout:
-    """All in one row, a prompt that several begin with once: `segments` say which tokens see which, see
-    `prm.row_attention`."""
+    """All in one row, a prompt that several begin with once."""
     prompts = [row.input_ids[: row.prompt_length].tobytes() for row in rows]
     shared = {prompt for prompt, count in Counter(prompts).items() if count > 1}
     tokens, known = _Tokens(), dict[bytes, int]()
-    places, lengths = [], []
+    numbers, lengths = [], []
     for row, prompt in zip(rows, prompts, strict=True):
         before, length = -1, tokens.length
         if prompt in shared and len(row.input_ids) > row.prompt_length:
             if prompt not in known:
                 known[prompt] = tokens.add(row.input_ids[: row.prompt_length], -1)
             before = known[prompt]
-        number = tokens.add(row.input_ids if before < 0 else row.input_ids[row.prompt_length :], before)
-        places.append(tokens.places(number))
+        numbers.append(tokens.add(row.input_ids if before < 0 else row.input_ids[row.prompt_length :], before))
         lengths.append(tokens.length - length)
-    first = [0 if before < 0 else tokens.segments[before][0] for _, before in tokens.segments]
-    return BatchLayout(_in_one_row(tokens.pieces, first) | {"segments": tokens.segments}, places, lengths)
+    return tokens.layout(numbers, lengths)
 
 
 class _Tokens:
@@ -94,19 +88,23 @@ class _Tokens:
         self.length += len(ids)
         return len(self.segments) - 1
 
-    def places(self, number: int) -> np.ndarray:
-        """Where the tokens of a segment are, those of the one before it first."""
+    def layout(self, numbers: Sequence[int], lengths: list[int]) -> BatchLayout:
+        """Rows by the numbers of their own segments."""
+        import torch
+
+        first = [0 if before < 0 else self.segments[before][0] for _, before in self.segments]
+        at = [torch.arange(start, start + length) for start, (length, _) in zip(first, self.segments, strict=True)]
+        given = {
+            "input_ids": torch.from_numpy(np.concatenate(self.pieces)).long()[None],
+            "position_ids": torch.cat(at)[None],
+            "segments": self.segments,
+        }
+        return BatchLayout(given, [self._places(number) for number in numbers], lengths)
+
+    def _places(self, number: int) -> np.ndarray:
         length, before = self.segments[number]
         own = self.starts[number] + np.arange(length)
-        return own if before < 0 else np.concatenate([self.places(before), own])
-
-
-def _in_one_row(pieces: Sequence[np.ndarray], first: Sequence[int]) -> dict[str, Any]:
-    """Tokens (1, T) one after the other, with positions that count from `first` in each piece."""
-    import torch
-
-    at = [torch.arange(start, start + len(piece)) for piece, start in zip(pieces, first, strict=True)]
-    return {"input_ids": torch.from_numpy(np.concatenate(pieces)).long()[None], "position_ids": torch.cat(at)[None]}
+        return own if before < 0 else np.concatenate([self._places(before), own])
 
 
 def stacked(values: Sequence[np.ndarray], padding: float) -> torch.Tensor:

@@ -62,11 +62,12 @@ class StepCollator:
     `hard`, `n_correct` and `n_total` (B, S), `group`, `source`, `index` and `length` (B, 1). Padded batches have an
     `attention_mask` (B, T) only if `with_mask`: under causal attention no real token sees the padding behind it, and
     the CPU kernels skip what a mask would have them compute. Padding-free ones have T = all tokens in one row and
-    `position_ids` (1, T) that start again with each solution, which is how transformers keeps them apart.
+    `position_ids` (1, T) that start again with each solution, which is how transformers keeps them apart, and
+    `segments`, which is how `prm.row_attention` does.
 
     Args:
-        share_prompts: padding-free, and a prompt that several rows begin with is there once: also `segments`, see
-            `prm.row_attention`; its tokens are in the `length` of the first of these rows.
+        share_prompts: padding-free, and a prompt that several rows begin with is there once; its tokens are in the
+            `length` of the first of them.
         implicit: also `predict_at`, `next_ids` (B, R), `ends` and `reference` (B, S), see `prm.heads.implicit`.
     """
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 ROW_ATTENTION = "prm_rows"
+_KEYS = "padding_free and share_prompts"
 _KINDS = {"full_attention", "sliding_attention"}  # of layers
 
 # Tokens of a segment, and the number of the earlier segment whose tokens stand before them; -1 where none does.
@@ -34,30 +35,34 @@ def attend_by_rows(model: Any) -> None:
 
     if model.config._attn_implementation == ROW_ATTENTION:
         return
-    if why := _why_not(model):
-        raise ConfigError(f"share_prompts: {why}; leave it at 1")
+    if why := why_not_by_rows(model):
+        raise ConfigError(f"{_KEYS}: {why}; leave them off")
     AttentionInterface.register(ROW_ATTENTION, _attention)
     AttentionMaskInterface.register(ROW_ATTENTION, sdpa_mask)
     model.set_attn_implementation(ROW_ATTENTION)
 
 
 def segment_arguments(model: Any, segments: Sequence[Segment] | None) -> dict[str, Any]:
-    """What a backbone is given besides tokens and positions; nothing without segments.
+    """What a backbone is given of segments, besides tokens and their positions: nothing where it keeps them apart by
+    the positions alone.
 
     Raises:
-        ConfigError: the model does not attend by segments.
+        ConfigError: the model does not attend by segments, and prompts are shared.
     """
     import torch
 
     if segments is None:
         return {}
     if model.config._attn_implementation != ROW_ATTENTION:
-        raise ConfigError("a batch with shared prompts needs prm.row_attention.attend_by_rows(model) first")
+        if any(before >= 0 for _, before in segments):
+            raise ConfigError("a batch with shared prompts needs prm.row_attention.attend_by_rows(model) first")
+        return {}
     # transformers takes a mask of four dimensions as made already; else it would make one of all tokens by all tokens.
     return {"segments": segments, "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)}
 
 
-def _why_not(model: Any) -> str | None:
+def why_not_by_rows(model: Any) -> str | None:
+    """Why a model cannot attend by segments, as far as it can be known before it runs; `None` if it can."""
     config = model.config.get_text_config()
     name = type(model).__name__
     others = set(getattr(config, "layer_types", None) or ()) - _KINDS
@@ -66,7 +71,7 @@ def _why_not(model: Any) -> str | None:
     if not any(getattr(module, "is_causal", False) is True for module in model.modules()):
         return f"the prompt must not see what follows it, and {name} looks ahead"
     if config._attn_implementation != "sdpa" or not model._can_set_attn_implementation():
-        return f"prompts are shared under attn_implementation sdpa, and {name} has {config._attn_implementation}"
+        return f"solutions are kept apart under attn_implementation sdpa, and {name} has {config._attn_implementation}"
     return None
 
 
@@ -88,7 +93,7 @@ def _attention(
 
     if segments is None:
         if attention_mask is not None and attention_mask.shape[-1] < key.shape[2]:
-            raise ConfigError(f"share_prompts: {type(module).__name__} is not told of segments; leave it at 1")
+            raise ConfigError(f"{_KEYS}: {type(module).__name__} is not told of segments; leave them off")
         return sdpa_attention_forward(
             module,
             query,
@@ -100,7 +105,7 @@ def _attention(
             **given,
         )
     if position_bias is not None:
-        raise ConfigError(f"share_prompts: {type(module).__name__} adds a bias by position; leave it at 1")
+        raise ConfigError(f"{_KEYS}: {type(module).__name__} adds a bias by position; leave them off")
     lengths = [length for length, _ in segments]
     longest = max(length + (lengths[before] if before >= 0 else 0) for length, before in segments)
     window = _window(module, longest) if sliding_window is None else sliding_window
@@ -131,8 +136,8 @@ def _window(module: Any, longest: int) -> int | None:
     if window is not None and longest > window:
         name = type(module).__name__
         raise ConfigError(
-            f"share_prompts: rows of up to {longest} tokens and a window of {window} in {name}, of which "
-            "its layers do not tell; leave it at 1"
+            f"{_KEYS}: rows of up to {longest} tokens and a window of {window} in {name}, of which "
+            "its layers do not tell; leave them off"
         )
     return None
 

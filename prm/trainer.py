@@ -45,7 +45,7 @@ from prm.heads import (
 from prm.losses import make_loss, read_class_weights
 from prm.model_shape import ModelShape
 from prm.reference import Reference, reference_name
-from prm.row_attention import attend_by_rows
+from prm.row_attention import attend_by_rows, why_not_by_rows
 from prm.scoring_spec import ScoringSpec
 from prm.settling import before_training
 from prm.step_format import encode_plain
@@ -121,7 +121,7 @@ class VerifierTrainer(EvaluatingTrainer):
             if args.activation_checkpointing:
                 model.enable_input_require_grads()  # else nothing before the first adapter needs a gradient
         read_at_positions(model, self.head)
-        if args.share_prompts > 1:
+        if args.share_prompts > 1 or (args.padding_free and not why_not_by_rows(unwrapped(model))):
             attend_by_rows(unwrapped(model))
         self.step_format, self.base_model, self.label_source = args.step_format, base_model or name, ""
         self._tokenizer, self._config = processing_class, args

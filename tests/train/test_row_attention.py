@@ -15,7 +15,7 @@ from prm.batching import EncodedPairs, GlobalBatchSampler, StepCollator
 from prm.encoding import EncodedDataset, encode_rows
 from prm.errors import ConfigError
 from prm.heads import TokenClassificationHead, read_at_positions
-from prm.row_attention import attend_by_rows
+from prm.row_attention import ROW_ATTENTION, attend_by_rows, why_not_by_rows
 from prm.step_format import PromptFormat, StepFormat
 from prm.trainer import VerifierTrainer
 from prm.training_rows import StepRow
@@ -80,6 +80,19 @@ def test_a_shared_prompt_gives_the_same_logits_and_gradients(architecture: str, 
         assert (own[name] - value).norm() <= 1e-5 * value.norm() + 1e-6, name
     again, _ = read(model, padded)  # what is not in segments is computed as ever
     torch.testing.assert_close(again, logits, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_without_padding_rows_are_apart_by_segments_or_by_positions(attention: str, encoded: EncodedDataset) -> None:
+    model = tiny("Mistral", attn_implementation=attention)
+    logits, gradient = read(model, StepCollator(0)(encoded.rows))
+    if why_not_by_rows(model) is None:
+        attend_by_rows(model)
+    assert (model.config._attn_implementation == ROW_ATTENTION) == (attention == "sdpa")
+    found, own = read(model, StepCollator(0, padding_free=True)(encoded.rows))
+    torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-5)
+    for name, value in gradient.items():
+        assert (own[name] - value).norm() <= 1e-5 * value.norm() + 1e-6, name
 
 
 def test_windows_are_those_of_the_solution_and_not_of_the_batch(encoded: EncodedDataset) -> None:
@@ -224,7 +237,7 @@ def test_rollouts_of_a_problem_stay_together_under_every_split(strategy: Any) ->
     ],
 )
 def test_models_that_cannot_share_are_refused(model: Callable[[], Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"share_prompts: .*{message}.*leave it at 1"):
+    with pytest.raises(ConfigError, match=f"share_prompts: .*{message}.*leave them off"):
         attend_by_rows(model())
 
 
