@@ -86,6 +86,13 @@ def test_a_device_that_cannot_be_measured_has_no_utilisation(steps: Callable[...
     assert math.isnan(measured_matmul_rate("cpu", torch.int4))
 
 
+def test_measuring_draws_no_random_number_of_the_run() -> None:
+    """How many sizes it tries is a matter of time, and dropout would be another one in each run."""
+    before = torch.get_rng_state()
+    assert measured_matmul_rate("cpu", torch.float64) > 0  # of a dtype that nothing else here has measured
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_matrix_rate_is_measured_once() -> None:
     rate = measured_matmul_rate("cpu", torch.float32)
     assert measured_matmul_rate("cpu", torch.float32) == rate > 1e8
