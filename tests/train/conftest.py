@@ -16,6 +16,23 @@ CHATML = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+# What transformers' classes begin with, and what a tiny model needs besides.
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen2": ("Qwen2", {}),
+    "llama": ("Llama", {}),
+    "mistral": ("Mistral", {"sliding_window": 8}),
+    "gemma2": ("Gemma2", {"sliding_window": 8, "head_dim": 8}),  # in every other layer
+    "qwen3_next": (
+        "Qwen3Next",
+        {"head_dim": 8, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+        | {
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+        },
+    ),
+}
 
 
 @pytest.fixture(scope="session")
@@ -24,17 +41,16 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callab
     import copy
 
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    import transformers
 
-    classes: dict[str, Any] = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
     built: dict[tuple[Any, ...], Path] = {}
 
     def build(architecture: str = "qwen2", *, tied: bool = True, chat: bool = False) -> Path:
         key = (architecture, tied, chat)
         if key not in built:
             torch.manual_seed(0)
-            config_class, model_class = classes[architecture]
-            config = config_class(
+            prefix, special = ARCHITECTURES[architecture]
+            config = getattr(transformers, f"{prefix}Config")(
                 vocab_size=len(tokenizer),
                 hidden_size=16,
                 intermediate_size=32,
@@ -47,9 +63,10 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callab
                 bos_token_id=None,
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
+                **special,
             )
             built[key] = tmp_path_factory.mktemp("base")
-            model_class(config).save_pretrained(built[key])
+            getattr(transformers, f"{prefix}ForCausalLM")(config).save_pretrained(built[key])
             own = copy.deepcopy(tokenizer)
             own.chat_template = CHATML if chat else None
             own.save_pretrained(built[key])

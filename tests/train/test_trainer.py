@@ -1,4 +1,4 @@
-"""The trainer's loss is exact under every split, its runs resume, and what it saves scores as it trained."""
+"""The trainer's loss is the plain mean over units, its runs resume, and what it saves scores as it trained."""
 
 from __future__ import annotations
 
@@ -57,28 +57,6 @@ def close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-5, atol=1e-6, msg=name)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_batch_equals_its_micro_batches_in_loss_gradient_and_weights(
-    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, kind: Literal["prm", "orm"]
-) -> None:
-    """transformers' token-classification loss fails this, and TRL 1.13 multiplied its loss by the accumulation."""
-    rows = make_rows(19)  # the last global batch is incomplete
-    runs = []
-    for micro, accumulation in [(8, 1), (2, 4), (1, 8)]:
-        first = FirstGradient()
-        arguments = config(
-            tmp_path, objective=kind, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation
-        )
-        trainer: Any = VerifierTrainer(str(base_dir()), arguments, train_dataset=rows, callbacks=[first])
-        trainer.train()
-        runs.append((losses(trainer), first.gradient, dict(trainer.model.named_parameters())))
-    assert len(runs[0][0]) == 3
-    for logged, gradient, weights in runs[1:]:
-        assert logged == pytest.approx(runs[0][0], rel=1e-5)
-        close(gradient, runs[0][1])
-        close(weights, runs[0][2])
 
 
 @pytest.mark.parametrize("kind", KINDS)
