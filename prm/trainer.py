@@ -118,8 +118,6 @@ class VerifierTrainer(EvaluatingTrainer):
             )
         if peft_config is not None:
             model = add_lora(model, peft_config, self.head)
-            if args.activation_checkpointing:
-                model.enable_input_require_grads()  # else nothing before the first adapter needs a gradient
         read_at_positions(model, self.head)
         if args.share_prompts > 1 or (args.padding_free and not why_not_by_rows(unwrapped(model))):
             attend_by_rows(unwrapped(model))

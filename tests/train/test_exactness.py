@@ -175,10 +175,13 @@ def test_a_run_can_go_on_under_another_split(base_dir: Callable[..., Path], tmp_
 
 
 def test_a_lora_with_recomputed_activations_trains_the_same(base_dir: Callable[..., Path], tmp_path: Path) -> None:
-    """Nothing before the first adapter needs a gradient, and a recomputed layer would then pass none on."""
+    """A layer that is recomputed the old way (`use_reentrant`) passes no gradient on where its input needs none."""
     given = (base_dir(), tmp_path, make_solutions(19, SOFT))
     plain = train(*given, **SOFT, peft_config=lora("all-linear"))
-    train(*given, **SOFT, **split(2, 4), **FREE, peft_config=lora("all-linear")).assert_equals(plain, "LoRA")
+    for reentrant in (False, True):
+        keys = split(2, 4) | FREE | {"activation_checkpointing_kwargs": {"use_reentrant": reentrant}}
+        again = train(*given, **SOFT, **keys, peft_config=lora("all-linear"))
+        again.assert_equals(plain, f"use_reentrant {reentrant}")
     assert sum("lora_B" in name and bool(weight.any()) for name, weight in plain.weights.items()) == 14
 
 
