@@ -29,6 +29,7 @@ from prm.run_record import RunRecord, prepare_output
 
 from .consensus import ConsensusLabeler
 from .dry_run import dry_table, estimate_label, measured_speed
+from .first_error import FirstErrorLabeler
 from .judge import JudgeLabeler
 from .label_config import LabelConfig
 from .label_page import page_is_fresh, write_label_page
@@ -110,7 +111,7 @@ def _label(
         bench = Workbench(config, ledger, grader, advance, rollouts)
         labeler = bench.labeler(config.labeler)
         labelled = labeler.label(own)
-    if not labelled:
+    if not labelled and shard is None:
         raise DataError(
             f"the labeler {config.labeler!r} kept no rollout",
             path=config.rollouts_path,
@@ -127,6 +128,8 @@ def _label(
     report |= {"labeler": config.labeler, "problem_set": problem_set(config.rollouts_path)}
     if shard is not None:
         report["shard"] = shard_facts(shard, positions, len(rollouts), _rows_made(own, labelled))
+    if isinstance(labeler, FirstErrorLabeler):
+        report["first_error"] = labeler.summary()
     if isinstance(labeler, JudgeLabeler):
         report["judge"] = labeler.summary()
     if not isinstance(labeler, ConsensusLabeler):

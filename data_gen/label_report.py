@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from prm.labels import LabelledRollout, StepLabel
+from prm.report.label_parts import COUNTED
 from prm.rollouts import Cost, Outcome
 from prm.run_record import library_versions
 from prm.sampling_rules import FIRST_SUCCESS_RULE, FIXED_RULE
@@ -39,7 +40,8 @@ def label_report(
     truth_of: TruthOf = arithmetic_truth,
     rejected_cost: Cost | None = None,
 ) -> dict[str, Any]:
-    """Everything worth knowing about step labels, ready for JSON.
+    """Everything worth knowing about step labels, ready for JSON. Shares, and tokens per label, are of the labels that
+    are known: one that nothing decided is no label that somebody could train on.
 
     Args:
         results: what completing prefixes showed; empty where no labeler did.
@@ -49,7 +51,7 @@ def label_report(
     labels = [label for row in rows for label in row.labels]
     prefixes = [prefix for row in rows for prefix in open_prefixes(row.rollout)]
     cost = sum((row.cost for row in rows), rejected_cost or Cost())
-    distinct = distinct_labels(rows)
+    distinct, known = distinct_labels(rows), sum(label.hard is not None for label in labels)
     report: dict[str, Any] = {
         "problems": len({row.rollout.problem.unique_id for row in rows}),
         "rollouts": len(rows),
@@ -59,13 +61,14 @@ def label_report(
         "shared_prefixes": len(prefixes) - len(set(prefixes)),
         "decided_by_rollout": len(labels) - len(prefixes),
         **_completions(results),
-        "unknown_labels": sum(label.hard is None for label in labels),
-        "hard_correct_share": _share([label.hard for label in labels].count(1), len(labels)),
+        "known_labels": known,
+        "unknown_labels": len(labels) - known,
+        "hard_correct_share": _share([label.hard for label in labels].count(1), known),
         "sources": dict(sorted(Counter(label.source for label in labels).items())),
         "rules": dict(sorted(Counter(map(_rule, labels)).items())),
-        "tokens_per_label": cost.generated_tokens / max(1, len(labels)),
+        "tokens_per_label": _share(cost.generated_tokens, known),
         "tokens_per_distinct_label": _share(cost.generated_tokens, distinct),
-        "cost_per_label": {name: getattr(cost, name) / max(1, len(labels)) for name in _TOKENS},
+        "cost_per_label": {name: _share(getattr(cost, name), known) for name in _TOKENS},
         "cost_per_distinct_label": {name: _share(getattr(cost, name), distinct) for name in _TOKENS},
         "cost": cost.to_dict(),
         "by_position": _by_position(rows),
@@ -120,7 +123,7 @@ def _share(count: int, total: int) -> float | None:
 def _by_position(rows: Sequence[LabelledRollout]) -> list[dict[str, Any]]:
     """How values fall along the solution: one entry per step position."""
     table = []
-    for position in range(max(len(row.labels) for row in rows)):
+    for position in range(max((len(row.labels) for row in rows), default=0)):
         labels = [row.labels[position] for row in rows if position < len(row.labels)]
         values = [value for label in labels if (value := _value(label)) is not None]
         table.append(
@@ -146,7 +149,7 @@ def values_by_position(rows: Sequence[LabelledRollout]) -> dict[str, Any]:
     position."""
     ends = [0.0, *VALUE_BINS, 1.0]
     names = ["0", *(f"{low:g} to {high:g}" for low, high in pairwise(ends)), "1"]
-    counts = [[0] * len(names) for _ in range(max(len(row.labels) for row in rows))]
+    counts = [[0] * len(names) for _ in range(max((len(row.labels) for row in rows), default=0))]
     for row in rows:
         for position, label in enumerate(row.labels):
             if (value := _value(label)) is not None:
@@ -163,11 +166,13 @@ def _value_bin(value: float) -> int:
 def label_table(report: Mapping[str, Any]) -> str:
     """The report's main lines, for the terminal."""
     cost = report["cost"]
+    if not report["rollouts"]:
+        return "\n".join(["no rollout was labelled", *_agreement_lines(report)])
     lines = [
         f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {report['completions']:,} completions "
         f"of {report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
         f"{report['decided_by_rollout']:,} decided by the rollout)",
-        f"right: {report['hard_correct_share']:.1%} of the labels; unknown: {report['unknown_labels']}",
+        _right_words(report),
         f"rules: {', '.join(f'{rule} {count:,}' for rule, count in report['rules'].items())}",
         f"cost: {cost_words(report)}",
         f"tokens: {cost['generated_tokens']:,} generated, "
@@ -179,10 +184,19 @@ def label_table(report: Mapping[str, Any]) -> str:
             lines.append(f"{name.removesuffix('_share')} completions: {report[name]:.1%}, not counted as wrong")
     for name, estimate in report.get("truth", {}).items():
         if estimate:
-            lines.append(f"  against the truth, {name.replace('_', ' ')}: {shown(estimate)}")
+            of = f"{estimate['n']:,} {COUNTED[name]}"
+            lines.append(f"  against the truth, {name.replace('_', ' ')}: {shown(estimate)} of {of}")
     if calibration := report.get("calibration"):
         lines.append(f"  soft values: ECE {shown(calibration['ece'])}, Brier score {shown(calibration['brier'])}")
     return "\n".join(lines + _agreement_lines(report))
+
+
+def _right_words(report: Mapping[str, Any]) -> str:
+    """What the known labels say, and how many are unknown."""
+    share, unknown = report["hard_correct_share"], f"unknown: {report['unknown_labels']:,}"
+    return (
+        unknown if share is None else f"right: {share:.1%} of the {report['known_labels']:,} known labels; {unknown}"
+    )
 
 
 def _agreement_lines(report: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ def rollout_report(
     """Everything worth knowing about rollouts, ready for JSON.
 
     Args:
+        rollouts: none where a shard has no problem; means and shares are then `None`.
         generator: its name, revision, parameters and context length; `None` for recorded solutions. Where these come
             from several systems they have an accuracy per source but no pass@1.
         max_new_tokens: tells samples that ran out of context from those that ran out of tokens.
@@ -36,9 +37,9 @@ def rollout_report(
         "rollouts": len(rollouts),
         "outcomes": {name: outcomes[name] for name in [*Outcome, "undecided"]},
         "stop_reasons": {reason.value: reasons[reason] for reason in StopReason},
-        "truncated_share": reasons[StopReason.LENGTH] / len(rollouts),
+        "truncated_share": _mean(reasons[StopReason.LENGTH], len(rollouts)),
         "without_steps": sum(not r.steps for r in rollouts),
-        "steps_per_rollout": sum(len(r.steps) for r in rollouts) / len(rollouts),
+        "steps_per_rollout": _mean(sum(len(r.steps) for r in rollouts), len(rollouts)),
         "by_source": _by_source(rollouts),
         "grader": grader_version,
         "versions": library_versions(),
@@ -49,10 +50,15 @@ def rollout_report(
         report |= {
             "generator": dict(generator),
             "out_of_context": _out_of_context(rollouts, max_new_tokens),
-            "tokens_per_rollout": sum(r.cost.generated_tokens for r in rollouts) / len(rollouts),
+            "tokens_per_rollout": _mean(sum(r.cost.generated_tokens for r in rollouts), len(rollouts)),
             "cost": sum((r.cost for r in rollouts), Cost()).to_dict(),
         }
     return report | ({"recorded_verdicts": _compare(rollouts, verdicts)} if verdicts else {})
+
+
+def _mean(total: int, count: int) -> float | None:
+    """`None` of nothing: a shard may have no problem to sample."""
+    return total / count if count else None
 
 
 def _pass_at_1(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
@@ -97,8 +103,10 @@ def _compare(rollouts: Sequence[Rollout], verdicts: Mapping[str, bool]) -> dict[
 
 def rollout_table(report: Mapping[str, Any]) -> str:
     """The report's main lines, for the terminal."""
-    steps = report["steps_per_rollout"]
-    lines = [f"{report['rollouts']} rollouts of {report['problems']} problems, {steps:.1f} steps each"]
+    lines = [f"{report['rollouts']} rollouts of {report['problems']} problems"]
+    if not report["rollouts"]:
+        return lines[0]
+    lines[0] += f", {report['steps_per_rollout']:.1f} steps each"
     lines.append("outcomes: " + ", ".join(f"{name} {count}" for name, count in report["outcomes"].items() if count))
     if "pass@1" in report:
         lines.append(f"pass@1: {shown(report['pass@1'])}")

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from prm.data_gen.label import run_label
 from prm.data_gen.label_config import LabelConfig
+from prm.data_gen.label_report import label_table
 from prm.data_gen.merge import MergeConfig, run_merge
 from prm.data_gen.rollout import RolloutConfig, run_rollout
+from prm.data_gen.rollout_report import rollout_table
 
 from prm.generation.base import Generator
-from prm.jsonl import read_jsonl
+from prm.jsonl import read_jsonl, write_jsonl
 from prm.worlds.solver import ChainSolver
 
 SHARED = {"model_name_or_path": "solver", "max_new_tokens": 200}
@@ -59,6 +61,39 @@ def test_merged_rollouts_are_those_of_the_undivided_run(tmp_path: Path) -> None:
     whole = rollouts("", tmp_path / "whole")
     assert merged(rollouts, tmp_path).read_bytes() == whole.read_bytes()
     assert len(whole.read_text().splitlines()) == 44
+
+
+def test_shards_without_a_problem_are_finished_and_merge(tmp_path: Path) -> None:
+    """11 problems in 12 shards; the last has none to sample, and so no rollout to label."""
+    whole = rollouts("", tmp_path / "whole")
+    assert merged(rollouts, tmp_path, count=12).read_bytes() == whole.read_bytes()
+    empty = run_rollout(RolloutConfig(**ROLLOUT, shard="12/12", output_dir=str(tmp_path / "shard-12")))
+    assert empty.repeated and rollout_table(empty.report) == "0 rollouts of 0 problems"
+    config = LabelConfig(
+        rollouts_path=str(whole), **SHARED, labeler="monte_carlo", shard="12/12", output_dir=str(tmp_path / "none")
+    )
+    summary = run_label(config)
+    assert summary.path.read_bytes() == b"" and summary.report["step_labels"] == 0
+    assert label_table(summary.report) == "no rollout was labelled"
+    assert (tmp_path / "none" / "label_report.html").is_file()
+
+
+@pytest.mark.parametrize("labeler", ["monte_carlo", "first_error", "omega", "consensus"])
+def test_a_shard_that_labels_nothing_is_a_finished_one(labeler: str, tmp_path: Path) -> None:
+    """Of a single problem, the second shard has none."""
+    write_jsonl(tmp_path / "one.jsonl", [row for _, row in read_jsonl(rollouts("1/11", tmp_path / "rollouts"))])
+    options = {"consensus_of": ["monte_carlo", "first_error"]} if labeler == "consensus" else {}
+
+    def label(shard: str, directory: Path) -> Path:
+        path = str(tmp_path / "one.jsonl")
+        config = LabelConfig(
+            rollouts_path=path, **SHARED, labeler=labeler, **options, shard=shard, output_dir=str(directory)
+        )
+        return run_label(config).path
+
+    together = merged(label, tmp_path, count=2)
+    assert (tmp_path / "shard-2" / "labels.jsonl").read_bytes() == b""
+    assert together.read_bytes() == (tmp_path / "shard-1" / "labels.jsonl").read_bytes() != b""
 
 
 @pytest.mark.parametrize(
