@@ -1,8 +1,8 @@
 """What a label costs: tokens per label, and per distinct prefix that has one.
 
 Rollouts of a problem share their first steps, and a shared prefix has a label in each of them: in a tree, hundreds of
-rows repeat the same few. So tokens are divided by the labels, and by the distinct (problem, prefix) pairs that have a
-known one, which is what two labelers are compared by.
+rows repeat the same few. So tokens are divided by the known labels, and by the distinct (problem, prefix) pairs that
+have one, which is what two labelers are compared by.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def distinct_labels(rows: Sequence[LabelledRollout]) -> int:
 def cost_words(report: Mapping[str, Any]) -> str:
     """`60 step labels at 7.5 generated tokens each, 20 of distinct prefixes at 22.5`, from a report of any age."""
     text = f"{report['step_labels']:,} step labels"
+    if report.get("unknown_labels") and "known_labels" in report:  # reports without it divided by the unknown, too
+        text += f", {report['known_labels']:,} of them known"
     if report.get("tokens_per_label") is not None:
         text += f" at {report['tokens_per_label']:.1f} generated tokens each"
     if report.get("tokens_per_distinct_label") is None:

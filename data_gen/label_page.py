@@ -56,12 +56,18 @@ def label_page(report: Mapping[str, Any]) -> str:
 def _lead(report: Mapping[str, Any]) -> str:
     share = report["hard_correct_share"]
     text = f"{cost_words(report)}; "
-    text += "none is decided." if share is None else f"{share:.1%} of them say right."
+    text += "none is decided." if share is None else f"{share:.1%} of the known labels say right."
     if accuracy := report.get("truth", {}).get("step_accuracy"):
         first = report["truth"].get("first_error_accuracy")
-        text += f" {_percent(accuracy)} agree with the truth"
-        text += f", and the first wrong step is found in {_percent(first)} of the rollouts." if first else "."
+        text += f" Of {accuracy['n']:,} that could be checked, {_percent(accuracy)} agree with the truth"
+        text += f"; {_first_words(first, report['truth_rollouts'])}." if first else "."
     return text
+
+
+def _first_words(first: Mapping[str, Any], judged: int) -> str:
+    """How often the first wrong step is found, and how many of the rollouts with a truth decide it."""
+    text = f"the first wrong step is found in {_percent(first)} of {first['n']:,} rollouts"
+    return text if first["n"] == judged else f"{text}, and not decided in {judged - first['n']:,} others"
 
 
 def _percent(found: Mapping[str, Any]) -> str:

@@ -194,9 +194,9 @@ def label_table(report: Mapping[str, Any]) -> str:
 def _right_words(report: Mapping[str, Any]) -> str:
     """What the known labels say, and how many are unknown."""
     share, unknown = report["hard_correct_share"], f"unknown: {report['unknown_labels']:,}"
-    return (
-        unknown if share is None else f"right: {share:.1%} of the {report['known_labels']:,} known labels; {unknown}"
-    )
+    if share is None:
+        return unknown
+    return f"right: {share:.1%} of the {report['step_labels'] - report['unknown_labels']:,} known labels; {unknown}"
 
 
 def _agreement_lines(report: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prm.cards.tables import Table, markdown_table, number, show
 from prm.cards.templates import render
-from prm.report.label_parts import PLACES, TRUTH
+from prm.report.label_parts import COUNTED, PLACES, TRUTH
 
 Report = Mapping[str, Any]
 
@@ -66,32 +66,42 @@ def _identity(report: Report) -> list[tuple[str, str]]:
     rows = [("Labels", LABELERS.get(labeler, labeler))] if labeler else []
     if settings.get("model_name_or_path"):
         rows.append(("Completed by", f"`{settings['model_name_or_path']}`"))
-    cost = f"{report['tokens_per_label']:.1f} generated tokens per label"
+    known = number(report["step_labels"] - report["unknown_labels"])
+    per_label = report.get("tokens_per_label")
+    cost = "no label is known" if per_label is None else f"{per_label:.1f} generated tokens per known label"
     if (each := report.get("tokens_per_distinct_label")) is not None:
         cost += f", {each:.1f} per distinct prefix that has one"
     rows.append(("Cost", cost))
     if report.get("hard_correct_share") is not None:
-        rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%}"))
+        rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%} of the {known} known"))
     if accuracy := (report.get("truth") or {}).get("step_accuracy"):
-        rows.append(("Labels that agree with the truth", show(accuracy)))
+        rows.append(("Labels that agree with the truth", f"{show(accuracy)} of the {number(accuracy['n'])} checked"))
     return rows
 
 
 def _cost(report: Report) -> Table:
     cost, each, distinct = report["cost"], report["cost_per_label"], report.get("distinct_labels")
+    known = report["step_labels"] - report["unknown_labels"]
     rows = [
         ["rollouts", number(report["rollouts"]), ""],
         ["step labels", number(report["step_labels"]), ""],
         ["of them unknown", number(report["unknown_labels"]), ""],
         *([["distinct prefixes with a label", number(distinct), ""]] if distinct is not None else []),
-        ["completions", number(report["completions"]), number(report["completions"] / max(1, report["step_labels"]))],
-        *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), number(each[f"{kind}_tokens"])] for kind in _KINDS),
+        ["completions", number(report["completions"]), number(report["completions"] / known) if known else "–"],
+        *(
+            [
+                f"{kind} tokens",
+                number(cost[f"{kind}_tokens"]),
+                "–" if each[f"{kind}_tokens"] is None else number(each[f"{kind}_tokens"]),
+            ]
+            for kind in _KINDS
+        ),
     ]
     for name in ("truncated", "unparsable", "timeout"):
         if report.get(f"{name}_share"):
             rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
     rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
-    return Table("What was labelled and spent", markdown_table(["", "in all", "per label"], rows))
+    return Table("What was labelled and spent", markdown_table(["", "in all", "per known label"], rows))
 
 
 _KINDS = ("generated", "prefilled", "cached")
@@ -109,9 +119,13 @@ def _settings(report: Report) -> Table:
 
 def _truth(report: Report) -> list[Table]:
     found = report.get("truth") or {}
-    rows = [[words, show(found[key])] for key, words in TRUTH.items() if found.get(key)]
+    rows = [
+        [words, show(found[key]), f"{number(found[key]['n'])} {COUNTED[key]}"]
+        for key, words in TRUTH.items()
+        if found.get(key)
+    ]
     title = f"Against the truth, known of {number(report.get('truth_rollouts'))} rollouts"
-    return [Table(title, markdown_table(["hard labels", "share"], rows))] if rows else []
+    return [Table(title, markdown_table(["hard labels", "share", "of"], rows))] if rows else []
 
 
 def _calibration(report: Report) -> list[Table]:

@@ -27,6 +27,13 @@ TRUTH = {
     "wrong_base_rate": "share of truly wrong steps",
     "first_error_accuracy": "rollouts whose first wrong step was found, or rightly not found",
 }
+COUNTED = {  # what `n` counts
+    "step_accuracy": "steps",
+    "wrong_precision": "steps",
+    "wrong_recall": "steps",
+    "wrong_base_rate": "steps",
+    "first_error_accuracy": "rollouts",
+}
 PLACES = {
     "same_step": "both find the same wrong step",
     "both_none": "both find none",
@@ -107,6 +114,7 @@ def counts_table(report: Report) -> Table:
     rows = [
         ["rollouts", report["rollouts"]],
         ["step labels", report["step_labels"]],
+        ["of them unknown", report.get("unknown_labels")],
         ["completions", report["completions"]],
         ["generated tokens", report["cost"].get("generated_tokens")],
         ["tokens per label", report["tokens_per_label"]],
@@ -119,13 +127,13 @@ def counts_table(report: Report) -> Table:
 
 
 def cost_table(report: Report) -> Table:
-    """Tokens in all, per label and per distinct prefix that has one, by kind."""
+    """Tokens in all, per known label and per distinct prefix that has one, by kind."""
     cost, per_label, per_prefix = report["cost"], report["cost_per_label"], report.get("cost_per_distinct_label", {})
     rows = [
         [name.removesuffix("_tokens") + " tokens", cost[name], per_label[name], per_prefix.get(name)]
         for name in ("generated_tokens", "prefilled_tokens", "cached_tokens")
     ]
-    per = [Column("per label", "number"), Column("per distinct prefix", "number")]
+    per = [Column("per known label", "number"), Column("per distinct prefix", "number")]
     columns = [Column("cost"), Column("in all", "integer"), *per]
     caption = (
         "Tokens of all completions; cached ones are prompts that were not computed again. A prefix that several "
@@ -158,11 +166,15 @@ def judge_table(report: Report) -> Table:
 def truth_table(report: Report) -> Table | None:
     """Hard labels against the truth; `None` where it is not known."""
     found = report.get("truth", {})
-    rows = [[what, estimate(found[key])] for key, what in TRUTH.items() if found.get(key)]
+    rows = [
+        [what, estimate(found[key]), f"{found[key]['n']:,} {COUNTED[key]}"]
+        for key, what in TRUTH.items()
+        if found.get(key)
+    ]
     if not rows:
         return None
-    caption = f"Hard labels against the truth; {OVER_PROBLEMS}"
-    return Table(["against the truth", Column("share", "percent")], rows, caption, "truth.csv")
+    caption = f"Known labels against the truth; a rollout counts where nothing unknown comes first. {OVER_PROBLEMS}"
+    return Table(["against the truth", Column("share", "percent"), "of"], rows, caption, "truth.csv")
 
 
 def calibration_table(report: Report) -> Table:

@@ -13,19 +13,21 @@ import pytest
 from prm.data_gen.agreement import LabelledTwice, agreement_report, cohens_kappa, place_of
 from prm.data_gen.consensus import ConsensusLabeler
 from prm.data_gen.first_error import FirstErrorLabeler
-from prm.data_gen.label_page import _lead
+from prm.data_gen.label_page import _lead, label_page
 from prm.data_gen.label_quality import calibration_report, soft_value, truth_report
 from prm.data_gen.label_report import consensus_report, label_report, label_table, values_by_position
 from prm.data_gen.monte_carlo import MonteCarloLabeler
 from prm.data_gen.prefixes import CompletionPool
 from prm.data_gen.truth import arithmetic_truth, first_error_in, read_truth
 
+from prm.cards.dataset_card import dataset_card
 from prm.errors import DataError, MissingFileError
 from prm.generation.base import SamplingParams
 from prm.grading import ExactGrader
 from prm.jsonl import dumps, write_jsonl
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
+from prm.report.label_parts import truth_table
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
 from prm.sampling_rules import FirstSuccess, Fixed
 from prm.worlds.solver import ChainSolver
@@ -84,14 +86,40 @@ def test_copies_of_a_prefix_are_one_distinct_label_and_unknown_ones_none() -> No
     ]
     report = label_report(rows, {}, "exact/1")
     assert (report["step_labels"], report["distinct_labels"]) == (12, 5)
-    assert (report["tokens_per_label"], report["tokens_per_distinct_label"]) == (5, 12)
+    assert report["tokens_per_label"] == pytest.approx(60 / 9) and report["tokens_per_distinct_label"] == 12
     assert report["cost_per_distinct_label"]["prefilled_tokens"] == 6
-    said = "12 step labels at 5.0 generated tokens each, 5 of distinct prefixes at 12.0"
+    said = "12 step labels, 9 of them known at 6.7 generated tokens each, 5 of distinct prefixes at 12.0"
     assert said in label_table(report) and said in _lead(report)
     rows = [LabelledRollout(ROLLOUT, marks(None, None, None), Cost(60))]
     nothing = label_report(rows, {}, "exact/1")
     assert (nothing["distinct_labels"], nothing["tokens_per_distinct_label"]) == (0, None)
-    assert "3 step labels at 20.0 generated tokens each\n" in label_table(nothing)
+    assert "3 step labels, 0 of them known\n" in label_table(nothing) and nothing["tokens_per_label"] is None
+    assert "unknown: 3\n" in label_table(nothing) and "none is decided" in _lead(nothing)
+
+
+def test_figures_are_of_what_is_known_and_say_of_how_much() -> None:
+    rows = [
+        LabelledRollout(ROLLOUT, marks(1, 0, None), Cost(60)),
+        LabelledRollout(replace(ROLLOUT, sample_index=1), marks(None, None, None), Cost(30)),
+    ]
+    report = label_report(rows, {}, "exact/1") | {"settings": {}, "labeler": "judge"}
+    assert (report["known_labels"], report["unknown_labels"], report["hard_correct_share"]) == (2, 4, 0.5)
+    assert (report["tokens_per_label"], report["cost_per_label"]["generated_tokens"]) == (45, 45)
+    lead = (
+        "6 step labels, 2 of them known at 45.0 generated tokens each, 2 of distinct prefixes at 45.0; 50.0% of the "
+    )
+    lead += "known labels say right. Of 2 that could be checked, 100.0% agree with the truth; the first wrong step is "
+    assert _lead(report) == lead + "found in 100.0% of 1 rollouts, and not decided in 1 others."
+    table = label_table(report)
+    assert "right: 50.0% of the 2 known labels; unknown: 4" in table
+    assert "step accuracy: 1.000 of 2 steps" in table and "first error accuracy: 1.000 of 1 rollouts" in table
+    truth = truth_table(report)
+    assert truth is not None and [row[-1] for row in truth.rows][::4] == ["2 steps", "1 rollouts"]
+    card = dataset_card(report, "user/labels")
+    assert "45.0 generated tokens per known label" in card and "50.0% of the 2 known" in card
+    assert "**Labels that agree with the truth:** 1 of the 2 checked" in card and "| 1 rollouts |" in card
+    nothing = label_report(rows[1:], {}, "exact/1") | {"settings": {}, "labeler": "judge"}
+    assert "no label is known" in dataset_card(nothing, "user/labels") and "none is decided" in label_page(nothing)
 
 
 def test_calibration_is_measured_on_soft_values_alone() -> None:
