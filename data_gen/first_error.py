@@ -15,7 +15,7 @@ both have a Beta distribution: a prefix must fail more often before it is believ
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,10 +71,18 @@ class FirstErrorLabeler:
     ):
         """`rates`: how often each problem is solved, by its id; by default read off the rollouts to label."""
         self.pool, self.rule, self.rates = pool, rule or FirstErrorRule(), rates
+        self._searches: Counter[str] = Counter()
+
+    def summary(self) -> dict[str, int]:
+        """How many rollouts were searched, and of how many the search ended below `confidence`, or without a
+        completion that decided anything (these are among the former)."""
+        return {name: self._searches[name] for name in ("searches", "below_confidence", "nothing_decided")}
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
         """One labelled rollout a rollout, in order. Where the answer is unknown (truncated, unparsable) so are the
-        labels. The cost of a shared prefix is its first rollout's."""
+        labels, and where no completion of a search was decided, those of all steps but a wrong answer's last. The
+        cost of a shared prefix is its first rollout's."""
+        self._searches.clear()
         outcomes = rollout_outcomes(rollouts, self.pool.grader)
         rates = pass_rates(rollouts, outcomes) if self.rates is None else self.rates
         searches = [
@@ -97,8 +105,11 @@ class FirstErrorLabeler:
             return (yield from self._verify(belief, prefixes))
         while (at := self._next(belief, prefixes)) is not None:
             yield {prefixes[at]: self.pool[prefixes[at]].n_asked + 1}
-        right = 1 - belief.places(self._counts(prefixes)).cumsum().clip(0, 1)  # that the error lies behind the step
-        return self._labels(prefixes, right)
+        counts = self._counts(prefixes)
+        places = belief.places(counts)
+        self._count_search(counts, sure=places.max() >= self.rule.confidence)
+        right = 1 - places.cumsum().clip(0, 1)  # that the error lies behind the step
+        return self._labels(prefixes, right, [bool(counts.any())] * len(prefixes) + [True])
 
     def _verify(self, belief: Belief, prefixes: Sequence[Prefix]) -> Search[tuple[StepLabel, ...]]:
         """Try every prefix of a rollout that reached the answer. Its end is right whatever went before, so that a
@@ -112,14 +123,25 @@ class FirstErrorLabeler:
         ]:
             yield {prefix: self.pool[prefix].n_asked + 1 for prefix in open_ones}
             right = belief.each(self._counts(prefixes))
+        counts = self._counts(prefixes)
+        self._count_search(counts, sure=(np.maximum(right, 1 - right) >= self.rule.confidence).all())
         so_far = np.minimum.accumulate(np.append(right, 1.0))
-        return self._labels(prefixes, so_far)
+        return self._labels(
+            prefixes, so_far, [*np.asarray(counts.any(axis=1)).tolist(), not len(counts) or bool(counts.any())]
+        )
+
+    def _count_search(self, counts: Floats, sure: np.bool_) -> None:
+        """Note how a search ended. One without a prefix to ask about is none."""
+        if len(counts):
+            nothing = not counts.any()
+            self._searches.update(searches=1, below_confidence=int(nothing or not sure), nothing_decided=int(nothing))
 
     def _next(self, belief: Belief, prefixes: Sequence[Prefix]) -> int | None:
-        """The prefix to complete next, `None` where one place of the first error is likely enough."""
+        """The prefix to complete next, `None` where one place of the first error is likely enough. What is likely
+        before any completion was decided is no finding."""
         counts = self._counts(prefixes)
         places = belief.places(counts)
-        if places.max() >= self.rule.confidence:
+        if counts.any() and places.max() >= self.rule.confidence:
             return None
         asked = np.array([self.pool[prefix].n_asked for prefix in prefixes])
         worth = np.where(asked < self.rule.max_n, belief.worth(places, counts), -1.0)
@@ -131,13 +153,14 @@ class FirstErrorLabeler:
         pairs = [(result.n_correct, result.n_total - result.n_correct) for result in results]
         return np.array(pairs, dtype=np.float64).reshape(len(prefixes), 2)
 
-    def _labels(self, prefixes: Sequence[Prefix], right: Floats) -> tuple[StepLabel, ...]:
-        """Labels from the probability (S,) that no step up to each is wrong, with what its prefix showed."""
+    def _labels(self, prefixes: Sequence[Prefix], right: Floats, known: Sequence[bool]) -> tuple[StepLabel, ...]:
+        """Labels from the probability (S,) that no step up to each is wrong, with what its prefix showed. They are
+        unknown but where `known` (S,): completions told nothing, and the value would be the prior's alone."""
         results = [self.pool[prefix] for prefix in prefixes]
         counts = [(r.n_correct, r.n_total, r.n_asked - r.n_total) for r in results] + [(0, 0, 0)]
         return tuple(
-            StepLabel(SOURCE, *count, POSTERIOR_RULE, float(value))
-            for count, value in zip(counts, right.tolist(), strict=True)
+            StepLabel(SOURCE, *count, POSTERIOR_RULE, value) if told else StepLabel(SOURCE, *count)
+            for count, value, told in zip(counts, right.tolist(), known, strict=True)
         )
 
 

@@ -12,7 +12,7 @@ from prm.data_gen.monte_carlo import MonteCarloLabeler
 from prm.data_gen.prefixes import CompletionPool
 
 from prm.errors import ConfigError
-from prm.generation.base import SamplingParams
+from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.grading import ExactGrader
 from prm.labels import LabelledRollout, first_wrong
 from prm.rollouts import Outcome, Rollout, StopReason
@@ -84,6 +84,53 @@ def test_what_is_truncated_or_unparsable_has_unknown_labels(sampled_rollouts: Sa
     vague = replace(rollout, outcome=Outcome.UNPARSABLE)
     for row in FirstErrorLabeler(pool()).label([cut, vague]):
         assert [label.hard for label in row.labels] == [None] * len(rollout.steps)
+
+
+class Rambler(ChainSolver):
+    """Never gets to an answer."""
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Completion]:
+        return [replace(one, stop_reason=StopReason.LENGTH) for one in super().generate(requests, sampling, progress)]
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_where_no_completion_decided_anything_the_steps_stay_unknown(sampled_rollouts: Sample, verify: bool) -> None:
+    rollouts = sampled_rollouts(ChainSolver(0.1), problems=6, operations=5)
+    undecided = CompletionPool(Rambler(0.1), ExactGrader(), SamplingParams())
+    labeler = FirstErrorLabeler(undecided, FirstErrorRule(verify_correct=verify))
+    rows = [row for row in labeler.label(rollouts) if verify or not row.rollout.correct]
+    for row in rows:
+        *before, last = row.labels
+        assert {(label.value, label.n_total, label.rule) for label in before} == {(None, 0, "fixed")}
+        assert sum(label.n_undecided for label in before) > 0
+        assert last.hard == (None if row.rollout.correct else 0)  # a wrong answer is the solution's own evidence
+    n = len(rows)
+    assert n > 4 and labeler.summary() == {"searches": n, "below_confidence": n, "nothing_decided": n}
+
+
+def test_what_is_likely_before_any_completion_is_asked_about_all_the_same(sampled_rollouts: Sample) -> None:
+    wrong = [row for row in sampled_rollouts(ChainSolver(0.3), operations=2) if row.outcome is Outcome.WRONG]
+    rates = {row.problem.unique_id: 0.001 for row in wrong}
+    prior = Belief.of(len(wrong[0].steps), 0.001).prior
+    assert prior.max() > 0.85
+    rows = FirstErrorLabeler(pool(), FirstErrorRule(min_worth=0.0), rates).label(wrong)
+    assert all(row.labels[0].n_total for row in rows)
+
+
+def test_searches_that_end_below_the_confidence_are_counted(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(ChainSolver(0.1), operations=6)
+    few = FirstErrorLabeler(pool(), FirstErrorRule(confidence=0.99, max_n=1))
+    many = FirstErrorLabeler(pool(0.0), FirstErrorRule(confidence=0.6, min_worth=0.0))
+    few.label(rollouts)
+    many.label(rollouts)
+    wrong = sum(rollout.outcome is Outcome.WRONG for rollout in rollouts)
+    assert few.summary()["searches"] == wrong and few.summary()["below_confidence"] > 0
+    assert many.summary() == {"searches": wrong, "below_confidence": 0, "nothing_decided": 0}
 
 
 def test_every_place_weighs_as_the_chances_of_all_prefixes_say() -> None:

@@ -77,6 +77,12 @@ def test_a_finished_run_is_added_to_or_replaced_where_asked(options: dict[str, A
     assert run(options, top_p=0.5).repeated
 
 
+def test_a_search_reports_how_many_rollouts_it_left_undecided(options: dict[str, Any]) -> None:
+    report = run(options, labeler="first_error", max_new_tokens=1).report  # no completion reaches an answer
+    assert report["first_error"] == {"searches": 1, "below_confidence": 1, "nothing_decided": 1}
+    assert report["unknown_labels"] == 2 and report["rules"] == {"assumed": 3, "none": 2, "posterior": 1}
+
+
 def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(ConfigError, match="no directory that files can be written to"):
