@@ -15,6 +15,7 @@ from prm.labels import ASSUMED_RULE, LabelledRollout, StepLabel, first_wrong
 from prm.sampling_rules import FIXED_RULE
 from prm.stats.calibration import expected_calibration_error, reliability_table
 from prm.stats.intervals import bootstrap_statistic
+from prm.training_rows import OUTCOME_SOURCE
 
 from .estimates import over_problems
 from .grading import FINISHED
@@ -87,9 +88,13 @@ def calibration_report(
 
 
 def _given(row: LabelledRollout, label: StepLabel, place: int) -> bool:
-    """Whether a label only repeats the rollout's outcome: nothing was estimated that could be calibrated."""
-    finished = row.rollout.stop_reason in FINISHED
-    return label.rule == ASSUMED_RULE or (finished and place == len(row.labels) and label.rule == FIXED_RULE)
+    """Whether a label only repeats the rollout's outcome: nothing was estimated that could be calibrated. On the last
+    step of a finished rollout a count is that of the outcome itself; a judge's value comes without counts, and is as
+    much of an estimate there as on any other step."""
+    if label.rule == ASSUMED_RULE or label.source == OUTCOME_SOURCE:
+        return True
+    counted = label.n_total > 0 and label.rule == FIXED_RULE
+    return counted and place == len(row.labels) and row.rollout.stop_reason in FINISHED
 
 
 def soft_value(label: StepLabel) -> float | None:

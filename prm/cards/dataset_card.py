@@ -87,21 +87,18 @@ def _cost(report: Report) -> Table:
         ["step labels", number(report["step_labels"]), ""],
         ["of them unknown", number(report["unknown_labels"]), ""],
         *([["distinct prefixes with a label", number(distinct), ""]] if distinct is not None else []),
-        ["completions", number(report["completions"]), number(report["completions"] / known) if known else "–"],
-        *(
-            [
-                f"{kind} tokens",
-                number(cost[f"{kind}_tokens"]),
-                "–" if each[f"{kind}_tokens"] is None else number(each[f"{kind}_tokens"]),
-            ]
-            for kind in _KINDS
-        ),
+        ["completions", number(report["completions"]), _per_label(report["completions"] / known if known else None)],
+        *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), _per_label(each[f"{kind}_tokens"])] for kind in _KINDS),
     ]
     for name in ("truncated", "unparsable", "timeout"):
         if report.get(f"{name}_share"):
             rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
     rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
     return Table("What was labelled and spent", markdown_table(["", "in all", "per known label"], rows))
+
+
+def _per_label(value: float | None) -> str:
+    return "–" if value is None else number(value)
 
 
 _KINDS = ("generated", "prefilled", "cached")

@@ -105,11 +105,11 @@ def test_figures_are_of_what_is_known_and_say_of_how_much() -> None:
     report = label_report(rows, {}, "exact/1") | {"settings": {}, "labeler": "judge"}
     assert (report["known_labels"], report["unknown_labels"], report["hard_correct_share"]) == (2, 4, 0.5)
     assert (report["tokens_per_label"], report["cost_per_label"]["generated_tokens"]) == (45, 45)
-    lead = (
-        "6 step labels, 2 of them known at 45.0 generated tokens each, 2 of distinct prefixes at 45.0; 50.0% of the "
+    lead = "6 step labels, 2 of them known at 45.0 generated tokens each, 2 of distinct prefixes at 45.0; 50.0% of "
+    lead += (
+        "the known labels say right. Of 2 that could be checked, 100.0% agree with the truth; the first wrong step "
     )
-    lead += "known labels say right. Of 2 that could be checked, 100.0% agree with the truth; the first wrong step is "
-    assert _lead(report) == lead + "found in 100.0% of 1 rollouts, and not decided in 1 others."
+    assert _lead(report) == lead + "is found in 100.0% of 1 rollouts, and not decided in 1 others."
     table = label_table(report)
     assert "right: 50.0% of the 2 known labels; unknown: 4" in table
     assert "step accuracy: 1.000 of 2 steps" in table and "first error accuracy: 1.000 of 1 rollouts" in table
@@ -132,6 +132,17 @@ def test_calibration_is_measured_on_soft_values_alone() -> None:
     assert found["ece"] == {"mean": 0.25, "low": None, "high": None, "n": 2}
     assert [(row["predicted"], row["observed"]) for row in found["reliability"]] == [(0.25, 0.0), (0.75, 1.0)]
     assert calibration_report([LabelledRollout(ROLLOUT, labels[2:] * 3)]) is None
+
+
+def test_a_judges_last_step_is_calibrated_and_the_outcome_passed_through_is_not() -> None:
+    found = calibration_report([LabelledRollout(ROLLOUT, marks(0.75, 0.25, 0.5))])
+    assert found is not None and found["ece"]["n"] == 3
+    assert found["brier"]["mean"] == pytest.approx((0.25**2 + 0.25**2 + 0.5**2) / 3)
+    counted = (*marks(0.75, 0.25), StepLabel("mc", 0, 1))  # the rollout's own outcome, as Monte Carlo labels have it
+    found = calibration_report([LabelledRollout(ROLLOUT, counted)])
+    assert found is not None and found["ece"]["n"] == 2
+    passed = (*marks(None, None), StepLabel("outcome", value=0.0))
+    assert calibration_report([LabelledRollout(ROLLOUT, passed)]) is None
 
 
 def test_calibration_has_intervals_over_problems() -> None:
