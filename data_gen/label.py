@@ -130,8 +130,9 @@ def _label(
         report["shard"] = shard_facts(shard, positions, len(rollouts), _rows_made(own, labelled))
     if isinstance(labeler, FirstErrorLabeler):
         report["first_error"] = labeler.summary()
-    if isinstance(labeler, JudgeLabeler):
-        report["judge"] = labeler.summary()
+    for one in (labeler.first, labeler.second) if isinstance(labeler, ConsensusLabeler) else (labeler,):
+        if isinstance(one, JudgeLabeler):
+            report["judge"] = one.summary()
     if not isinstance(labeler, ConsensusLabeler):
         return (row.to_dict() for row in labelled), report
     _keep_rejected(config, labeler)

@@ -37,3 +37,12 @@ def cost_words(report: Mapping[str, Any]) -> str:
     if report.get("tokens_per_distinct_label") is None:
         return text
     return f"{text}, {report['distinct_labels']:,} of distinct prefixes at {report['tokens_per_distinct_label']:.1f}"
+
+
+def completion_words(report: Mapping[str, Any]) -> str:
+    """`80 completions of 20 prefixes (4 shared, 6 decided by the rollout)`; where none was asked for, only what is."""
+    decided = f"{report['decided_by_rollout']:,} decided by the rollout"
+    if not report["distinct_prefixes"]:
+        return "no prefix completed" + (f", {decided}" if report["decided_by_rollout"] else "")
+    completed = f"{report['completions']:,} completions of {report['distinct_prefixes']:,} prefixes"
+    return f"{completed} ({report['shared_prefixes']:,} shared, {decided})"

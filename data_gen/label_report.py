@@ -22,7 +22,9 @@ from prm.sampling_rules import FIRST_SUCCESS_RULE, FIXED_RULE
 from .agreement import LabelledTwice, agreement_report
 from .consensus import ConsensusLabeler
 from .estimates import shown
-from .label_cost import cost_words, distinct_labels
+from .grading import FINISHED
+from .judge import SOURCE as JUDGE_SOURCE
+from .label_cost import completion_words, cost_words, distinct_labels
 from .label_quality import calibration_report, truth_report
 from .prefixes import Prefix, PrefixResult, open_prefixes
 from .truth import TruthOf, arithmetic_truth
@@ -59,7 +61,7 @@ def label_report(
         "distinct_labels": distinct,
         "distinct_prefixes": len(results),
         "shared_prefixes": len(prefixes) - len(set(prefixes)),
-        "decided_by_rollout": len(labels) - len(prefixes),
+        "decided_by_rollout": sum(map(_decided, rows)),
         **_completions(results),
         "known_labels": known,
         "unknown_labels": len(labels) - known,
@@ -79,6 +81,11 @@ def label_report(
     if rejected_cost is not None:
         report["rejected_cost"] = rejected_cost.to_dict()
     return report | _against_truth(rows, truth_of)
+
+
+def _decided(row: LabelledRollout) -> bool:
+    """Whether the last label is the outcome of the rollout itself; a judge looks at that step as at any other."""
+    return row.rollout.stop_reason in FINISHED and bool(row.labels) and row.labels[-1].source != JUDGE_SOURCE
 
 
 def _rule(label: StepLabel) -> str:
@@ -169,9 +176,8 @@ def label_table(report: Mapping[str, Any]) -> str:
     if not report["rollouts"]:
         return "\n".join(["no rollout was labelled", *_agreement_lines(report)])
     lines = [
-        f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {report['completions']:,} completions "
-        f"of {report['distinct_prefixes']:,} prefixes ({report['shared_prefixes']:,} shared, "
-        f"{report['decided_by_rollout']:,} decided by the rollout)",
+        f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {completion_words(report)}",
+        *_vote_lines(report),
         _right_words(report),
         f"rules: {', '.join(f'{rule} {count:,}' for rule, count in report['rules'].items())}",
         f"cost: {cost_words(report)}",
@@ -189,6 +195,15 @@ def label_table(report: Mapping[str, Any]) -> str:
     if calibration := report.get("calibration"):
         lines.append(f"  soft values: ECE {shown(calibration['ece'])}, Brier score {shown(calibration['brier'])}")
     return "\n".join(lines + _agreement_lines(report))
+
+
+def _vote_lines(report: Mapping[str, Any]) -> list[str]:
+    """What became of a judge's votes, where there was one."""
+    if "judge" not in report:
+        return []
+    votes = report["judge"]["votes"]
+    counts = ", ".join(f"{count:,} {status}" for status, count in votes.items() if count)
+    return [f"votes of the judge: {sum(votes.values()):,} ({counts or 'none'}); undecided ones leave steps unknown"]
 
 
 def _right_words(report: Mapping[str, Any]) -> str:

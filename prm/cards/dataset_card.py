@@ -35,7 +35,7 @@ def dataset_card(report: Report, repo_id: str, *, license: str | None = None) ->
             "counts": {name: f"{report[name]:,}" for name in ("step_labels", "rollouts")},
             "problem_set": report.get("problem_set") or "",
             "identity": _identity(report),
-            "making": [_cost(report), _settings(report)],
+            "making": [_cost(report), *_votes(report), _settings(report)],
             "quality": [*_truth(report), *_calibration(report), *_agreement(report)],
             "by_position": _by_position(report),
             "limits": _limits(report),
@@ -95,6 +95,14 @@ def _cost(report: Report) -> Table:
             rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
     rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
     return Table("What was labelled and spent", markdown_table(["", "in all", "per known label"], rows))
+
+
+def _votes(report: Report) -> list[Table]:
+    if not (judge := report.get("judge")):
+        return []
+    rows = [[status, number(count)] for status, count in judge["votes"].items()]
+    title = "What became of the judge's votes; those not decided leave their steps unknown"
+    return [Table(title, markdown_table(["votes", "in all"], rows))]
 
 
 def _per_label(value: float | None) -> str:

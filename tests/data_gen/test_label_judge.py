@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.label_report import label_table
 
-from prm.errors import ConfigError, EndpointError
+from prm.cards.dataset_card import dataset_card
+from prm.errors import ConfigError, DataError, EndpointError
 from prm.jsonl import read_jsonl, write_jsonl
 from prm.labels import LabelledRollout
 from prm.rollouts import Outcome, Rollout
@@ -41,12 +43,26 @@ def test_a_judge_needs_no_generator(scripted_server: Server, options: dict[str, 
     assert {label.source for row in rows(summary.path) for label in row.labels} == {"judge"}
     assert summary.report["truth"]["step_accuracy"]["mean"] == 1
     assert summary.report["judge"]["votes"]["decided"] == 16
+    table = label_table(summary.report)
+    assert "of 16 rollouts, no prefix completed\n" in table and summary.report["decided_by_rollout"] == 0
+    assert "votes of the judge: 16 (16 decided)" in table
+    card = dataset_card(summary.report, "user/labels")
+    assert "| decided | 16 |" in card and "| refused | 0 |" in card
     assert not {"temperature", "top_p", "model_name_or_path", "model_revision"} & summary.report["settings"].keys()
     asked = len(server.log.judged)
     assert run_label(config).repeated
     assert len(server.log.judged) == asked
     with pytest.raises(ConfigError, match="holds a finished run with judge_temperature"):
         run_label(LabelConfig(**options, labeler="judge", judge_urls=[server.url], n_votes=3, judge_temperature=0.7))
+
+
+def test_a_judge_that_is_not_shown_the_answer_needs_none(scripted_server: Server, options: dict[str, Any]) -> None:
+    path = Path(options["rollouts_path"])
+    write_jsonl(path, [row | {"answer": ""} for _, row in read_jsonl(path)])
+    judge = options | {"labeler": "judge", "judge_urls": [scripted_server().url]}
+    with pytest.raises(DataError, match="the answer is empty"):
+        run_label(LabelConfig(**judge, judge_sees_answer=True))
+    assert run_label(LabelConfig(**judge)).report["truth"]["step_accuracy"]["mean"] == 1
 
 
 def test_a_judge_and_completions_agree_or_are_left_out(scripted_server: Server, options: dict[str, Any]) -> None:
@@ -65,6 +81,8 @@ def test_a_judge_and_completions_agree_or_are_left_out(scripted_server: Server, 
     )
     kept = rows(summary.path)
     counts = summary.report["consensus"]
+    assert summary.report["judge"]["votes"]["decided"] == 16
+    assert "votes of the judge: 16 (16 decided)" in label_table(summary.report)
     assert counts["kept"] == len(kept) and 0 < len(kept) < 16
     assert sum(counts["rejected"].values()) == 16 - len(kept)
     assert summary.report["truth"]["first_error_accuracy"]["mean"] > 0.85
