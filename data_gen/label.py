@@ -35,7 +35,7 @@ from .label_config import LabelConfig
 from .label_page import page_is_fresh, write_label_page
 from .label_report import consensus_report, label_report, label_table
 from .labeler import Labeler
-from .labelers import OMEGA, Workbench, completion_splitter
+from .labelers import OMEGA, Workbench, completion_splitter, needs_answers
 from .push import DatasetPushConfig, push_labels
 from .request_bounds import label_plan
 from .shards import parse_shard, shard_facts, shard_positions
@@ -167,7 +167,7 @@ def _keep_rejected(config: LabelConfig, labeler: Labeler) -> Path:
 
 def _rollouts(config: LabelConfig) -> list[Rollout]:
     """The rollouts that have steps; one without is named by its count in `rollout_report.json`."""
-    rollouts = list(read_rollouts(config.rollouts_path))
+    rollouts = list(read_rollouts(config.rollouts_path, answer_known=needs_answers(config)))
     rollouts = [rollout for rollout in rollouts[: config.num_rollouts or None] if rollout.steps]
     if not rollouts:
         raise DataError(

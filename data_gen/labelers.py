@@ -182,6 +182,11 @@ def needs_generator(config: LabelConfig) -> bool:
     return any(name in LABELERS and name not in {JUDGE, IMPLICIT} for name in labelers_used(config))
 
 
+def needs_answers(config: LabelConfig) -> bool:
+    """Whether any of the labelers asked for has a use for the problems' reference answers."""
+    return needs_generator(config) or (needs_judge(config) and config.judge_sees_answer)
+
+
 def needs_judge(config: LabelConfig) -> bool:
     """Whether a judge is among the labelers asked for."""
     return JUDGE in labelers_used(config)

@@ -173,11 +173,16 @@ def sampled_prefixes(rollouts: Sequence[Rollout]) -> list[Prefix]:
 
 
 def rollout_outcomes(rollouts: Sequence[Rollout], grader: Grader) -> list[Outcome | None]:
-    """The outcome of each rollout, graded now where it was not; `None` where it is truncated."""
-    ungraded = [rollout for rollout in rollouts if rollout.outcome is None]
-    texts = [SampledText(r.text, r.stop_reason, r.problem.answer) for r in ungraded]
-    late = iter(grade_texts(texts, grader))
-    return [next(late).outcome if r.outcome is None else r.outcome for r in rollouts]
+    """The outcome of each rollout, graded now where it was not; `None` where it is truncated, or ungraded and its
+    problem's answer unknown."""
+    ungraded = [rollout.outcome is None and bool(rollout.problem.answer) for rollout in rollouts]
+    texts = [
+        SampledText(r.text, r.stop_reason, r.problem.answer)
+        for r, late in zip(rollouts, ungraded, strict=True)
+        if late
+    ]
+    found = iter(grade_texts(texts, grader))
+    return [next(found).outcome if late else r.outcome for r, late in zip(rollouts, ungraded, strict=True)]
 
 
 def first_costs(rollouts: Sequence[Rollout], results: Mapping[Prefix, PrefixResult]) -> list[Cost]:

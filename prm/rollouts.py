@@ -13,6 +13,8 @@ from prm.errors import DataError
 from prm.jsonl import read_jsonl
 from prm.problems import Problem, problem_from_row
 
+GROWN = "/omega"  # ends the source of a rollout that a tree search drew from a prefix it had chosen
+
 
 class StopReason(StrEnum):
     """Why a generation ended. A truncated (`length`) rollout is not a wrong one: it is counted apart."""
@@ -160,17 +162,20 @@ def _text_or_none(row: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def read_rollouts(path: str | Path) -> Iterator[Rollout]:
+def read_rollouts(path: str | Path, *, answer_known: bool = True) -> Iterator[Rollout]:
     """Yield the rollouts of a `rollouts.jsonl`, which can be graded: their reference answers are known.
 
+    Args:
+        answer_known: false for those who grade nothing; an empty answer is then an unknown one.
+
     Raises:
-        DataError: a malformed line, a problem without an answer, or no line at all.
+        DataError: a malformed line, a problem without an answer that must be known, or no line at all.
     """
     count = 0
     for line, row in read_jsonl(path):
         count += 1
         rollout = Rollout.from_dict(row, path=path, line=line)
-        if not rollout.problem.answer:
+        if answer_known and not rollout.problem.answer:
             raise DataError("the answer is empty", path=path, line=line, remedy="Give every problem its answer")
         yield rollout
     if not count:

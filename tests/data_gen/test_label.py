@@ -83,6 +83,19 @@ def test_a_search_reports_how_many_rollouts_it_left_undecided(options: dict[str,
     assert report["unknown_labels"] == 2 and report["rules"] == {"assumed": 3, "none": 2, "posterior": 1}
 
 
+def test_an_answer_is_demanded_by_labelers_that_grade_alone(options: dict[str, Any]) -> None:
+    path = Path(options["rollouts_path"])
+    bare = [row.to_dict() | {"answer": ""} for row in rollouts()]
+    bare[1]["outcome"] = None  # an unknown answer grades nothing
+    write_jsonl(path, bare)
+    for labeler in ("monte_carlo", "first_error", "omega"):
+        with pytest.raises(DataError, match="line 1: the answer is empty"):
+            run(options, labeler=labeler)
+    right, ungraded = (LabelledRollout.from_dict(row) for _, row in read_jsonl(run(options, labeler="implicit").path))
+    assert [label.hard for label in right.labels] == [None, None, 1]
+    assert [label.hard for label in ungraded.labels] == [None, None, None]
+
+
 def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(ConfigError, match="no directory that files can be written to"):
