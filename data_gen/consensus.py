@@ -20,6 +20,8 @@ from prm.rollouts import Cost, Rollout
 
 from .labeler import Labeler
 
+REJECTED_FILE = "label_rejected.jsonl"  # what was left out, beside the labels
+
 
 @dataclass(frozen=True)
 class Rejected:

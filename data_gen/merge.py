@@ -4,8 +4,9 @@
 
 Each shard's report says which part it is, with which settings it was made and what its data file's hash was: the merge
 is refused when a shard is missing, double, unfinished, changed since, or made with other settings. Lines are copied as
-they are, in the order of the undivided run. They are its very bytes where a generator's answer is its request's alone;
-a model's rows may round otherwise in other company, and then a token here and there is another, and with it its cost.
+they are, in the order of the undivided run; what a consensus left out is merged beside them. They are its very bytes
+where a generator's answer is its request's alone; a model's rows may round otherwise in other company, and then a
+token here and there is another, and with it its cost.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from prm.errors import ConfigError, DataError, MissingFileError
 from prm.fingerprint import file_hash
 from prm.jsonl import atomic_write, write_json
 
+from .consensus import REJECTED_FILE
 from .data_output import check_paths
-from .merge_audit import merged_audit, write_merged_page
+from .merge_audit import merged_audit, merged_figures, write_merged_page
 from .shards import parse_shard, placed_rows
+from .truth import TruthOf, arithmetic_truth, read_truth
 
 # What a merged report adds up; the rest of each shard's report stands under `shards`.
 SUMMED = (
@@ -43,6 +46,7 @@ class MergeConfig:
 
     input_paths: list[str] = field(metadata={"help": "The shards' rollouts.jsonl or labels.jsonl, in any order"})
     output_path: str = field(metadata={"help": "The merged .jsonl; its report is written beside it"})
+    truth_path: str = field(default="", metadata={"help": "What the shards' labels were measured against, if a file"})
     overwrite: bool = field(default=False, metadata={"help": "Replace an output that is there already"})
 
 
@@ -83,17 +87,17 @@ def run_merge(config: MergeConfig) -> dict[str, Any]:
     report_path = output.parent / shards[0].report_name
     if any(shard.path.parent.resolve() == output.parent.resolve() for shard in shards):
         raise ConfigError(f"{output.parent} is a shard's directory, whose report would be replaced; choose another")
-    report = _merged_report(shards)
+    report, truth_of = _merged_report(shards), _truth(config.truth_path, shards[0])
     if output.exists() or report_path.exists():
         if finished := _finished(output, report_path, report):
             return finished | {"repeated": True}
         if not config.overwrite:
             raise ConfigError(f"{output.parent} holds another run; give another --output_path, or --overwrite true")
         report_path.unlink(missing_ok=True)
-    with atomic_write(output) as stream:
-        for line in merged_lines(shards):
-            stream.write(line.decode("utf-8"))
-    report = merged_audit(output, shards[0].report_name, report) | {"data_hash": file_hash(output)}
+    if "consensus" in shards[0].report:
+        _write_merged(output.parent / REJECTED_FILE, [_rejected(shard) for shard in shards])
+    _write_merged(output, [(shard.path, placed_rows(shard.report["shard"])) for shard in shards])
+    report = merged_audit(output, shards[0].report_name, report, truth_of) | {"data_hash": file_hash(output)}
     write_json(report_path, report)
     write_merged_page(output, shards[0].report_name, report)
     return report
@@ -139,21 +143,50 @@ def _check_positions(shards: Sequence[ShardFile]) -> None:
         )
 
 
-def merged_lines(shards: Sequence[ShardFile]) -> Iterator[bytes]:
+def _truth(path: str, shard: ShardFile) -> TruthOf:
+    """The truth that the shards were measured against: a merge with another would not be the undivided run's."""
+    theirs = shard.settings.get("truth_hash")
+    if (file_hash(path) if path else None) != theirs:
+        name = shard.settings.get("truth_path")
+        said = (
+            f"against {name}: give that file as --truth_path" if theirs else "without a file: leave out --truth_path"
+        )
+        raise ConfigError(f"the labels of {shard.path} were measured {said}")
+    return read_truth(path) if path else arithmetic_truth
+
+
+def _rejected(shard: ShardFile) -> tuple[Path, list[tuple[int, int]]]:
+    """What a consensus left out of a shard, and the places: those of the rollouts that made no row."""
+    path = shard.path.parent / REJECTED_FILE
+    if not path.is_file():
+        raise MissingFileError("no longer beside its shard", path=path, remedy=_REMEDY)
+    return path, [(position, 1) for position, rows in placed_rows(shard.report["shard"]) if not rows]
+
+
+def _write_merged(output: Path, files: Sequence[tuple[Path, list[tuple[int, int]]]]) -> None:
+    with atomic_write(output) as stream:
+        for line in merged_lines(files):
+            stream.write(line.decode("utf-8"))
+
+
+def merged_lines(files: Sequence[tuple[Path, list[tuple[int, int]]]]) -> Iterator[bytes]:
     """The shards' lines in the order of the undivided run; one line of each shard is in memory.
+
+    Args:
+        files: of each shard, with the places of its rows (see `placed_rows`).
 
     Raises:
         DataError: a file with another number of lines than its report says.
     """
-    streams = [shard.path.open("rb") for shard in shards]
+    streams = [path.open("rb") for path, _ in files]
     try:
-        parts = [_placed(i, placed_rows(shard.report["shard"])) for i, shard in enumerate(shards)]
+        parts = [_placed(number, places) for number, (_, places) in enumerate(files)]
         for _, number, rows in heapq.merge(*parts):
             for _ in range(rows):
-                yield _line(streams[number], shards[number].path)
-        for stream, shard in zip(streams, shards, strict=True):
+                yield _line(streams[number], files[number][0])
+        for stream, (path, _) in zip(streams, files, strict=True):
             if stream.read(1):
-                raise DataError("more lines than its report says", path=shard.path, remedy=_REMEDY)
+                raise DataError("more lines than its report says", path=path, remedy=_REMEDY)
     finally:
         for stream in streams:
             stream.close()
@@ -226,7 +259,7 @@ def _merged_report(shards: Sequence[ShardFile]) -> dict[str, Any]:
             merged[name] = reports[0][name]
     own = [{"path": str(shard.path), **{k: v for k, v in shard.report.items() if k != "settings"}} for shard in shards]
     settings = {**shards[0].settings, "shard": f"all {shards[0].count} merged"}
-    return {**merged, "shards": own, "settings": settings}
+    return {**merged, **merged_figures(reports), "shards": own, "settings": settings}
 
 
 def _sum(values: Sequence[Any]) -> Any:

@@ -13,9 +13,11 @@ from prm.data_gen.label import run_label
 from prm.data_gen.label_config import LabelConfig
 from prm.data_gen.label_report import label_table
 from prm.data_gen.merge import MergeConfig, run_merge
+from prm.data_gen.merge_audit import merged_figures
 from prm.data_gen.rollout import RolloutConfig, run_rollout
 from prm.data_gen.rollout_report import rollout_table
 
+from prm.errors import ConfigError
 from prm.generation.base import Generator
 from prm.jsonl import read_jsonl, write_jsonl
 from prm.worlds.solver import ChainSolver
@@ -36,11 +38,11 @@ def solver(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config, "model_settings", lambda self: {"model_name_or_path": "solver"})
 
 
-def merged(run: Callable[[str, Path], Path], folder: Path, count: int = 3) -> Path:
+def merged(run: Callable[[str, Path], Path], folder: Path, count: int = 3, **options: str) -> Path:
     """Run all shards, each in a directory of its own, and merge them."""
     paths = [run(f"{index}/{count}", folder / f"shard-{index}") for index in range(1, count + 1)]
     output = folder / "merged" / paths[0].name
-    run_merge(MergeConfig(input_paths=[str(path) for path in reversed(paths)], output_path=str(output)))
+    run_merge(MergeConfig(input_paths=[str(path) for path in reversed(paths)], output_path=str(output), **options))
     return output
 
 
@@ -118,6 +120,46 @@ def test_merged_labels_are_those_of_the_undivided_run(options: dict[str, Any], t
     assert rows(together) == rows(whole)
     reports = [json.loads((path.parent / "label_report.json").read_text()) for path in (whole, together)]
     figures = ("truth", "calibration", "by_position", "step_labels", "rules", "distinct_labels")
-    for name in (*figures, "tokens_per_label", "tokens_per_distinct_label"):
-        assert reports[0][name] == reports[1][name], name
+    figures += ("truncated_share", "unparsable_share", "timeout_share", "known_labels")
+    for name in (*figures, "tokens_per_label", "tokens_per_distinct_label", "consensus", "agreement", "first_error"):
+        assert reports[0].get(name) == reports[1].get(name), name
+    assert ("agreement" in reports[1]) == (options["labeler"] == "consensus")
+    if options["labeler"] == "consensus":
+        left_out, merged_out = (rows(path.parent / "label_rejected.jsonl") for path in (whole, together))
+        assert left_out == merged_out != []
     assert (together.parent / "label_report.html").is_file()
+
+
+def test_merged_labels_are_measured_against_the_file_that_the_shards_were(tmp_path: Path) -> None:
+    path = rollouts("", tmp_path / "rollouts")
+    marked = [row for _, row in read_jsonl(path)]
+    for row in marked:  # a file in which somebody calls every step right
+        row["labels"] = [{"source": "person", "value": 1.0} for _ in row["steps"]]
+    write_jsonl(tmp_path / "truth.jsonl", marked)
+    truth = str(tmp_path / "truth.jsonl")
+
+    def label(shard: str, directory: Path) -> Path:
+        config = LabelConfig(
+            rollouts_path=str(path), **SHARED, n=2, truth_path=truth, shard=shard, output_dir=str(directory)
+        )
+        return run_label(config).path
+
+    whole = json.loads((label("", tmp_path / "whole").parent / "label_report.json").read_text())
+    together = json.loads((merged(label, tmp_path, truth_path=truth).parent / "label_report.json").read_text())
+    assert together["truth"] == whole["truth"] and together["truth"]["wrong_base_rate"]["mean"] == 0
+    with pytest.raises(ConfigError, match=r"measured against truth.jsonl: give that file as --truth_path"):
+        merged(label, tmp_path)
+    with pytest.raises(ConfigError, match="measured without a file: leave out --truth_path"):
+        merged(rollouts, tmp_path / "more", truth_path=truth)
+
+
+def test_votes_and_shares_of_shards_are_pooled() -> None:
+    votes = [{"accepted": 5, "refused": 1}, {"accepted": 2, "refused": 0}, {"accepted": 0, "refused": 0}]
+    shares, unanimous = [0.25, 0.0, None], [2 / 3, 1.0, None]
+    reports = [
+        {"completions": c, "truncated_share": t, "judge": {"n_votes": 2, "votes": v, "unanimous_share": u}}
+        for c, t, v, u in zip([8, 2, 0], shares, votes, unanimous, strict=True)
+    ]
+    found = merged_figures(reports)
+    assert found["truncated_share"] == 0.2
+    assert found["judge"] == {"n_votes": 2, "votes": {"accepted": 7, "refused": 1}, "unanimous_share": 0.75}
