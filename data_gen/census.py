@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prm.problems import equality_form
-from prm.rollouts import Outcome
+from prm.rollouts import GROWN, Outcome
 
 from .formats.base import Record
 
@@ -71,6 +71,7 @@ _COLUMNS = {
     "exact": "Q",  # hash of the problem and the steps
     "squeezed": "Q",  # the same, whitespace aside
     "outcome": "b",
+    "grown": "B",  # whether a tree search drew it from a prefix
     "right": "I",  # steps by hard label, under the policies
     "wrong": "I",
     "unknown": "I",
@@ -115,6 +116,7 @@ class Census:
             "exact": _hash([record.problem.problem, *record.rollout.steps]),
             "squeezed": _hash([problem, *squeezed]),
             "outcome": UNDECIDED if outcome is None else _OUTCOMES.get(outcome, UNDECIDED),
+            "grown": record.rollout.source.endswith(GROWN),
             "right": hard.count(1),
             "wrong": hard.count(0),
             "unknown": hard.count(None),

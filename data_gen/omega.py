@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from prm.generation.base import Completion
 from prm.grading import extract_answer
 from prm.labels import LabelledRollout
-from prm.rollouts import Outcome, Rollout
+from prm.rollouts import GROWN, Outcome, Rollout
 from prm.splitting import Split, split_steps
 
 from .grading import FINISHED
@@ -142,7 +142,7 @@ class _Growth:
             gaps=split.gaps,
             sample_index=self.first_index + len(self.tree.paths) - self.n_given,
             stop_reason=completion.stop_reason,
-            source=f"{self.pool.generator.name}/omega",
+            source=f"{self.pool.generator.name}{GROWN}",
             pred=extract_answer(split.text) if finished else None,
             outcome=outcome,
             seed=self.pool.sample_seed(state.prefix, index),

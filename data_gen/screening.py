@@ -37,13 +37,15 @@ def mark_duplicates(census: Census, how: Dedup) -> None:
 
 def mark_difficulty(census: Census, low: float, high: float) -> None:
     """Keep the problems whose pass rate, the share of right ones among the solutions with a decided outcome, lies in
-    [low, high]. All solutions that were read count, duplicates too: they are samples like any other."""
+    [low, high]. All solutions that were read count, duplicates too: they are samples like any other. Only those that a
+    tree search grew from prefixes it chose are none of the problem's."""
     if low <= 0 and high >= 1:
         return
     _, group = np.unique(census["problem"], return_inverse=True)
     outcome = census["outcome"]
-    decided = np.bincount(group, weights=outcome != UNDECIDED)
-    right = np.bincount(group, weights=outcome == 1)
+    sampled = census["grown"] == 0
+    decided = np.bincount(group, weights=sampled & (outcome != UNDECIDED))
+    right = np.bincount(group, weights=sampled & (outcome == 1))
     rate = np.divide(right, decided, out=np.full(len(right), np.nan), where=decided > 0)[group]
     kept = in_play(census)
     census["reason"][kept & np.isnan(rate)] = Reason.NO_OUTCOME

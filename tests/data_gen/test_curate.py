@@ -123,6 +123,15 @@ def test_problems_that_are_always_or_never_solved_are_left_out(curate: Curate, t
     assert curate(rows, "half.jsonl", min_pass_rate=0.5, max_pass_rate=0.5)["kept"] == 2  # both ends are included
 
 
+def test_a_pass_rate_counts_no_solution_that_a_tree_search_grew(curate: Curate, tmp_path: Path) -> None:
+    given = [labelled("q", ["0"], [1.0], Outcome.CORRECT)]
+    grown = [labelled("q", [f"{i}"], [0.0], Outcome.WRONG) | {"source": "model/omega"} for i in range(1, 5)]
+    assert curate(given + grown, min_pass_rate=0.9)["kept"] == 5
+    assert curate(given + grown, "hard.jsonl", min_pass_rate=0.1, max_pass_rate=1.0)["kept"] == 5
+    with pytest.raises(DataError, match="no decided outcome"):
+        curate(grown, "grown.jsonl", min_pass_rate=0.01)
+
+
 def test_rows_that_no_verifier_can_learn_from_are_left_out(curate: Curate) -> None:
     rows = [
         labelled("a", [], []),
