@@ -92,14 +92,16 @@ def _facts(report: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 def _values(report: Mapping[str, Any]) -> Section:
     figure = parts.value_bars(report)
-    return Section("Values by step", parts.VALUE, [figure] if figure else [], [parts.position_table(report)])
+    return Section(
+        "Values by step", parts.value_text(report), [figure] if figure else [], [parts.position_table(report)]
+    )
 
 
 def _cost(report: Mapping[str, Any]) -> Section:
     rules = Table(
         [Column("stopping rule"), Column("labels", "integer")],
         list(report["rules"].items()),
-        "What ended the sampling behind each label; none: no completion was asked for.",
+        "What ended the sampling behind each label; none: no completion decided it.",
         "rules.csv",
     )
     figure = parts.completion_bars(report)

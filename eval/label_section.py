@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.errors import DataError, MissingFileError
-from prm.report.label_parts import VALUE, counts_table, position_lines, truth_table
+from prm.report.label_parts import counts_table, position_lines, truth_table, value_text
 from prm.report.page import Section
 
 
@@ -33,4 +33,4 @@ def label_section(report: dict[str, Any]) -> Section:
     """Counts and cost, values by step position, and, where the truth is known, accuracy."""
     truth = truth_table(report)
     tables = [counts_table(report), *([truth] if truth else [])]
-    return Section("The step labels", VALUE, [position_lines(report)], tables)
+    return Section("The step labels", value_text(report), [position_lines(report)], tables)

@@ -15,10 +15,18 @@ from prm.stats.intervals import Estimate
 
 Report = Mapping[str, Any]
 
-VALUE = (
+_SHARE_OF_COMPLETIONS = (
     "A step's value is the share of right answers among the completions of the prefix that ends with it. A completion "
     "that was cut off or holds no answer is counted apart, never as a wrong one."
 )
+_VALUES = {  # what a value is, by the labeler
+    "monte_carlo": _SHARE_OF_COMPLETIONS,
+    "omega": _SHARE_OF_COMPLETIONS,
+    "first_error": "A step's value is the chance that no step so far is wrong, given the completions of some prefixes.",
+    "judge": "A step's value is the share of the judge's votes on it that call it right.",
+    "implicit": "The last step's value is whether the solution's answer is right; of the others nothing is known.",
+}
+_ANY_VALUE = "A step's value goes from 0, wrong, to 1, right."
 OVER_PROBLEMS = "95% intervals, bootstrapped over problems."
 TRUTH = {
     "step_accuracy": "steps labelled as the truth has it",
@@ -45,6 +53,12 @@ PLACES = {
 }
 
 
+def value_text(report: Report) -> str:
+    """What a step's value is: each labeler has its own, and a consensus has its first labeler's."""
+    name = (report.get("agreement") or {}).get("labelers", [report.get("labeler")])[0]
+    return _VALUES.get(str(name), _ANY_VALUE)
+
+
 def estimate(found: Mapping[str, Any]) -> Estimate | float:
     """A figure with its interval, or alone where a single problem was labelled."""
     if found["low"] is None:
@@ -53,12 +67,12 @@ def estimate(found: Mapping[str, Any]) -> Estimate | float:
 
 
 def position_lines(report: Report) -> Figure:
-    """Mean value, and the shares of steps with no completion right and with all right, along the solution."""
+    """Mean value, and the shares of steps of value 0 and of value 1, along the solution."""
     rows = [row for row in report["by_position"] if row["mean"] is not None]
     positions = [row["position"] + 1 for row in rows]
     series = [
         Series(name, positions, [row[key] for row in rows])
-        for name, key in (("mean value", "mean"), ("no completion right", "all_wrong"), ("all right", "all_right"))
+        for name, key in (("mean value", "mean"), ("value 0", "all_wrong"), ("value 1", "all_right"))
     ]
     return Figure(line_plot(series, title="Values by step", x_label="step", y_label="share", log_x=False))
 
@@ -75,7 +89,7 @@ def value_bars(report: Report) -> Figure | None:
         x_label="Step",
         y_label="Share of the labels at this step, by value",
     )
-    caption = "From values of 0 (no completion right, orange) at the bottom to values of 1 (all right, blue) on top."
+    caption = "From values of 0 (orange) at the bottom to values of 1 (blue) on top."
     return Figure(plot, caption)
 
 

@@ -54,6 +54,7 @@ def test_what_is_not_known_is_not_on_the_page() -> None:
     rollout = Rollout(problem, ("1+1=2", "2"), ("", "\n", ""), 0, StopReason.EOS, "t")
     report = label_report([LabelledRollout(rollout, (StepLabel("judge"),) * 2)], {}, "exact/1")
     page = label_page(report | {"judge": {"votes": {"decided": 0, "unparsable": 2}}})
+    assert "none: no completion decided it." in page
     assert "<td>unparsable</td>" in page and "100.0%" in page
     assert "Against the truth" not in page and "Where two labelers" not in page and "<svg" not in page
 
@@ -65,3 +66,21 @@ def test_the_page_is_fresh_while_it_is_not_older_than_its_report(report: dict[st
     assert page_is_fresh(tmp_path)
     os.utime(page, (0, 0))
     assert not page_is_fresh(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labeler", "said"),
+    [
+        ("monte_carlo", "share of right answers among the completions"),
+        ("first_error", "chance that no step so far is wrong"),
+        ("judge", "share of the judge&#39;s votes"),
+        ("implicit", "whether the solution&#39;s answer is right"),
+        ("recorded.jsonl", "from 0, wrong, to 1, right"),
+    ],
+)
+def test_what_a_value_is_goes_by_the_labeler(report: dict[str, Any], labeler: str, said: str) -> None:
+    alone = {name: value for name, value in report.items() if name != "agreement"} | {"labeler": labeler}
+    both = report | {"agreement": report["agreement"] | {"labelers": [labeler, "judge"]}}
+    for page in (label_page(alone), label_page(both)):
+        assert said in page and "completion right" not in page
+        assert ("among the completions" in page) == (labeler == "monte_carlo")
