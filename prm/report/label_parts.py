@@ -22,7 +22,7 @@ _SHARE_OF_COMPLETIONS = (
 _VALUES = {  # what a value is, by the labeler
     "monte_carlo": _SHARE_OF_COMPLETIONS,
     "omega": _SHARE_OF_COMPLETIONS,
-    "first_error": "A step's value is the chance that no step so far is wrong, given the completions of some prefixes.",
+    "first_error": "A step's value is the chance that no step so far is wrong, given some prefixes' completions.",
     "judge": "A step's value is the share of the judge's votes on it that call it right.",
     "implicit": "The last step's value is whether the solution's answer is right; of the others nothing is known.",
 }
