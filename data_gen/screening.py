@@ -4,11 +4,14 @@ seed choose the same, whatever the order of the rows, and new rows change little
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import numpy as np
 
 from .census import UNDECIDED, Bools, Census, Hashes, Ints, Reason, mixed
+
+logger = logging.getLogger(__name__)
 
 Dedup = Literal["none", "exact", "normalised"]
 Balance = Literal["none", "rollouts", "steps"]
@@ -76,7 +79,8 @@ def mark_balance(census: Census, how: Balance, seed: int, among: Bools) -> None:
     """Balance the classes by leaving out solutions of the larger one, at random.
 
     `rollouts`: as many solutions with a wrong step as without. `steps`: as many wrong steps as right ones; left out
-    are solutions all of whose known steps are of the larger class, never more than there are too many.
+    are solutions all of whose known steps are of the larger class, never more than there are too many. Where those are
+    too few, as often where labels behind the first error are dropped, a warning says what remains.
 
     Args:
         among: the solutions to balance: the training side.
@@ -95,6 +99,13 @@ def mark_balance(census: Census, how: Balance, seed: int, among: Bools) -> None:
     surplus = int(wrong.sum() - right.sum())
     pure, size = (right == 0, wrong) if surplus > 0 else (wrong == 0, right)
     census["reason"][_until(rows[pure], size[pure], abs(surplus))] = Reason.BALANCE
+    if (lacking := abs(surplus) - int(size[pure].sum())) > 0:
+        logger.warning(
+            "balance=steps: all %d solutions without a %s step are left out, and still there are %d more %s steps "
+            "than %s ones; balance=rollouts keeps solutions of both kinds",
+            int(pure.sum()),
+            *(("right", lacking, "wrong", "right") if surplus > 0 else ("wrong", lacking, "right", "wrong")),
+        )
 
 
 def _until(rows: Ints, sizes: Ints, surplus: int) -> Ints:

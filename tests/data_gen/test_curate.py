@@ -179,6 +179,16 @@ def test_classes_are_balanced_by_steps_as_far_as_whole_solutions_allow(curate: C
     assert (after["right_steps"], after["wrong_steps"]) == (11, 15)  # all that is purely wrong is gone, no more can be
 
 
+def test_steps_that_cannot_be_balanced_are_a_warning(curate: Curate, caplog: pytest.LogCaptureFixture) -> None:
+    late = [labelled("q", [f"{i}", "x", "w", "w"], [1.0, 1.0, 0.0, 0.0]) for i in range(5)]
+    fine = [labelled("q", [f"{i}", "x"], [1.0, 1.0]) for i in range(10, 13)]
+    curate([*late, *fine], balance="steps")
+    assert not caplog.messages  # 10 wrong, 16 right, of which the 6 in solutions without error can go
+    curate([*late, *fine], "dropped.jsonl", balance="steps", after_first_error="drop")  # 5 wrong, 16 right
+    [message] = caplog.messages
+    assert "all 3 solutions without a wrong step are left out, and still there are 5 more right steps" in message
+
+
 def test_the_split_is_by_problem_and_new_rows_move_no_problem(curate: Curate, tmp_path: Path) -> None:
     rows = many(400, problems=100)
     summary = curate(rows, eval_fraction=0.25)
