@@ -194,6 +194,10 @@ class StageOutput:
         before, after = report["settings"], json.loads(dumps(self.settings))
         return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
+    def _in_order(self, report: Mapping[str, Any]) -> list[str]:
+        """The settings that differ, hashes behind those that a user sets."""
+        return sorted(self._changed(report), key=lambda name: (name.endswith("_hash"), name))
+
     def finished_report(self) -> dict[str, Any] | None:
         """The report of a finished run with the same settings, or `None` where there is something to do.
 
@@ -203,19 +207,29 @@ class StageOutput:
         report = self._report_there()
         if report is None:
             return None
-        before, after = report["settings"], self.settings
-        changed = sorted(self._changed(report), key=lambda name: (name.endswith("_hash"), name))
+        changed = self._in_order(report)
         if changed:
             self._check_replaceable(report, [name for name in changed if name not in self.grown(report)])
-            differences = ", ".join(
-                f"{name}: {_brief(before.get(name))} -> {_brief(after.get(name))}" for name in changed
-            )
-            logger.warning("%s: made anew with other settings (%s)", self.data_path, differences)
-        elif report["data_hash"] != file_hash(self.data_path):
-            logger.warning("%s: changed since it was written; it is made anew from the ledger", self.data_path)
-        else:
-            return report
-        return None
+            return None
+        return report if report["data_hash"] == file_hash(self.data_path) else None
+
+    def say_changed(self) -> None:
+        """Warn of what differs from the finished run that is made anew, and from one that was stopped here."""
+        if report := self._report_there():
+            if differences := self._differences(report):
+                logger.warning("%s: made anew with other settings (%s)", self.data_path, differences)
+            elif report["data_hash"] != file_hash(self.data_path):
+                logger.warning("%s: changed since it was written; it is made anew from the ledger", self.data_path)
+        stopped = read_json_object(self.progress_path)
+        if isinstance(stopped.get("settings"), dict) and (differences := self._differences(stopped)):
+            logger.warning("%s: goes on from a stopped run of other settings (%s)", self.directory, differences)
+            logger.warning("of its requests those that fit are used again, and the others are asked anew")
+
+    def _differences(self, report: Mapping[str, Any]) -> str:
+        before, after = report["settings"], self.settings
+        return ", ".join(
+            f"{name}: {_brief(before.get(name))} -> {_brief(after.get(name))}" for name in self._in_order(report)
+        )
 
     def _report_there(self) -> dict[str, Any] | None:
         if not self.data_path.is_file():
@@ -266,6 +280,7 @@ def run_stage(output: StageOutput, record: RunRecord, make: Make) -> StageSummar
         if report := output.finished_report():
             output.note_end()
             return StageSummary(output.data_path, report, repeated=True)
+        output.say_changed()
         output.note_start()
         rows, report = make(ledger, grader)
         facts = {"generation_seconds": round(ledger.seconds, 3), **output.facts_to_keep()}

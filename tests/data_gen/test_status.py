@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,20 @@ def test_the_command_prints_text_or_json(killed: Path, capsys: pytest.CaptureFix
 def test_bad_input_is_one_message(arguments: list[str], error: type[PrmError], message: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message):
         main([argument.format(tmp=tmp_path) for argument in arguments])
+
+
+def test_a_stopped_run_that_starts_with_other_settings_says_so(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    output(killed).say_changed()
+    assert caplog.text == ""
+    output(killed, temperature=0.9).say_changed()
+    assert "goes on from a stopped run of other settings (temperature: None -> 0.9)" in caplog.text
+
+
+def test_asking_whether_a_run_is_finished_announces_nothing(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Which is what a dry run asks: nothing is made anew then."""
+    (killed / "labels.jsonl").write_text("")
+    write_json(killed / "label_report.json", {"settings": SETTINGS, "data_hash": "0"})
+    other = dataclasses.replace(output(killed, n=9), overwrite=True)
+    assert other.finished_report() is None and caplog.text == ""
+    other.say_changed()
+    assert "labels.jsonl: made anew with other settings (n: None -> 9)" in caplog.text
