@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prm.data_facts import recorded_prompt
 from prm.errors import ConfigError
 from prm.fingerprint import file_hash
 from prm.hub_upload import check_repo_id
@@ -25,6 +27,8 @@ from .labelers import (
 from .options import SamplingOptions
 from .shards import parse_shard
 from .stage import config_settings
+
+logger = logging.getLogger(__name__)
 
 JUDGE_NAMES = {option.name for option in dataclasses.fields(JudgeOptions)}
 # Of no account where nothing is sampled.
@@ -115,6 +119,18 @@ class LabelConfig(SamplingOptions, JudgeOptions):
         super().check()
         if self.temperature == 0 and self.n != 1:
             raise ConfigError("temperature 0 gives the same completion n times; set n to 1 or raise temperature")
+        self._compare_prompts()
+
+    def _compare_prompts(self) -> None:
+        """Warn where prefixes are completed behind another prompt than they were sampled with: completions are worse
+        then, and right steps pass for wrong."""
+        before = recorded_prompt(self.rollouts_path)
+        if changed := [name for name, value in before.items() if value != getattr(self, name)]:
+            logger.warning(
+                "the prompt is not the one that the rollouts were sampled with (%s): completions may fail that would "
+                "have succeeded, and labels be worse",
+                ", ".join(f"{name}: {before[name]!r} there, {getattr(self, name)!r} here" for name in changed),
+            )
 
     def verdict_names(self) -> list[str]:
         """What the two labelers of a consensus are called: by name, or a file by its folder, which tells apart."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from prm.fingerprint import file_hash
 
+PROMPT_OPTIONS = ("prompt_template", "chat", "system_prompt")
 REPORTS = ("label_report.json", "rollout_report.json")
 
 
@@ -39,6 +40,14 @@ def problem_set(path: str | Path) -> str | None:
         return report.get("problem_set")
     split = settings.get("dataset_split")
     return Path(name).name if Path(name).exists() else f"{name}, {split}" if split else str(name)
+
+
+def recorded_prompt(path: str | Path) -> dict[str, Any]:
+    """The options of the prompt that a `rollouts.jsonl` was sampled with, as far as its report says; none where the
+    solutions were recorded elsewhere."""
+    settings = _report(Path(path)).get("settings", {})
+    sampled = settings.get("backend") != "recorded"
+    return {name: settings[name] for name in PROMPT_OPTIONS if sampled and name in settings}
 
 
 def recorded_splitter(path: str | Path) -> str | None:

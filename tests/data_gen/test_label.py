@@ -11,8 +11,9 @@ from prm.data_gen.label import LabelConfig, run_label
 from prm.data_gen.stage import StageSummary
 
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.fingerprint import file_hash
 from prm.generation.hf import HFGenerator
-from prm.jsonl import read_jsonl, write_jsonl
+from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.labels import LabelledRollout
 from prm.problems import Problem
 from prm.rollouts import Outcome, Rollout, StopReason
@@ -94,6 +95,20 @@ def test_an_answer_is_demanded_by_labelers_that_grade_alone(options: dict[str, A
     right, ungraded = (LabelledRollout.from_dict(row) for _, row in read_jsonl(run(options, labeler="implicit").path))
     assert [label.hard for label in right.labels] == [None, None, 1]
     assert [label.hard for label in ungraded.labels] == [None, None, None]
+
+
+def test_another_prompt_than_the_rollouts_is_a_warning(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(options["rollouts_path"])
+    settings = {"backend": "transformers", "prompt_template": "{problem}\n", "chat": False, "system_prompt": ""}
+    write_json(path.parent / "rollout_report.json", {"settings": settings, "data_hash": file_hash(path)})
+    LabelConfig(**options).check()
+    LabelConfig(**options, labeler="implicit", prompt_template="Q: {problem}").check()  # asks nothing
+    assert not caplog.messages
+    LabelConfig(**options, prompt_template="Q: {problem}").check()
+    [message] = caplog.messages
+    assert r"(prompt_template: '{problem}\n' there, 'Q: {problem}' here)" in message
 
 
 def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, Any], tmp_path: Path) -> None:
