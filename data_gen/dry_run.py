@@ -168,8 +168,7 @@ def measured_speed(output: StageOutput, rollouts_path: str | Path | None = None)
 
 def dry_table(estimate: Estimate, output: StageOutput, speed: float | None) -> str:
     """The estimate beside what the output's ledger has of it already."""
-    done = LedgerTally() if output.other_requests() else tally_ledger(output.ledger_path)
-    return estimate_table(estimate, done, speed)
+    return estimate_table(estimate, output.tally(), speed)
 
 
 def _line(name: str, estimated: float | None, done: int) -> list[Value]:

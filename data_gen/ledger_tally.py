@@ -62,14 +62,19 @@ class LedgerTally:
         self.cached += int(record.get("cached", 0))
 
 
-def tally_ledger(path: str | Path) -> LedgerTally:
-    """Count what a ledger holds; one that is not there is empty, and damaged lines are passed over."""
+def tally_ledger(path: str | Path, start: int = 0) -> LedgerTally:
+    """Count what a ledger holds; one that is not there is empty, and damaged lines are passed over.
+
+    Args:
+        start: bytes to leave out at its beginning: other runs' requests.
+    """
     tally, path = LedgerTally(), Path(path)
     recent: deque[tuple[int, int, float]] = deque()
     if not path.is_file():
         return tally
     batch: list[dict[str, Any]] = []
     with path.open("rb") as stream:
+        stream.seek(start)
         for line in stream:
             tally.open_bytes += len(line)
             record = _parsed(line)

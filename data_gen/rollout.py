@@ -31,7 +31,6 @@ from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
 from .dry_run import dry_table, estimate_rollout, measured_speed
 from .grading import GradedText, SampledText, grade_once, grade_texts
-from .ledger_tally import LedgerTally, tally_ledger
 from .options import SamplingOptions
 from .rollout_report import rollout_report, rollout_table
 from .shards import parse_shard, shard_facts, shard_positions
@@ -123,8 +122,7 @@ def estimate_run(config: RolloutConfig) -> str:
     output = _output(config, _sampling_settings(config, problems), problems)
     if output.finished_report():
         return f"already finished, nothing is left: {output.data_path}"
-    done = LedgerTally() if output.other_requests() else tally_ledger(output.ledger_path)
-    estimate = estimate_rollout(len(problems) * config.n, config.max_new_tokens, done)
+    estimate = estimate_rollout(len(problems) * config.n, config.max_new_tokens, output.tally())
     return dry_table(estimate, output, measured_speed(output))
 
 

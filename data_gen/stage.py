@@ -24,7 +24,7 @@ from prm.jsonl import dumps, write_json, write_jsonl
 from prm.ledger import Ledger
 from prm.run_record import RunRecord, other_run
 
-from .ledger_tally import tally_ledger
+from .ledger_tally import LedgerTally, tally_ledger
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +83,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def last_run(directory: Path, stage: str) -> dict[str, Any]:
     """What the last run of a stage wrote down as it began, or, where it is finished, in its report and its record:
-    its `settings`, `other_requests`, and how many problems or rollouts it had. Empty where there was none."""
+    its `settings`, `other_bytes`, and how many problems or rollouts it had. Empty where there was none."""
     if progress := read_json_object(directory / f"{stage}_progress.json"):
         return progress
     report, run = (read_json_object(directory / f"{stage}_{name}.json") for name in ("report", "run"))
-    kept = {name: value for name, value in run.items() if name in ("problems", "rollouts", "other_requests")}
+    kept = {name: value for name, value in run.items() if name in ("problems", "rollouts", "other_bytes")}
     return {**report, **kept} if report else {}
 
 
@@ -163,7 +163,7 @@ class StageOutput:
             self.plan.unit: self.plan.items,
             "requests": self.plan.requests,
             "exact": self.plan.exact,
-            "other_requests": self.other_requests(),
+            "other_bytes": self.other_bytes(),
             "settings": self.settings,
         }
         write_json(self.progress_path, facts)
@@ -176,18 +176,23 @@ class StageOutput:
         """What was written down at the start and is of use when the run is finished."""
         if self.plan is None:
             return {}
-        return {self.plan.unit: self.plan.items, "other_requests": self.other_requests()}
+        return {self.plan.unit: self.plan.items, "other_bytes": self.other_bytes()}
 
-    def other_requests(self) -> int:
-        """How many requests in the ledger are those of runs that this one does not go on from."""
+    def tally(self) -> LedgerTally:
+        """What the ledger holds of this run."""
+        return tally_ledger(self.ledger_path, self.other_bytes())
+
+    def other_bytes(self) -> int:
+        """How many bytes at the ledger's beginning are those of runs that this one does not go on from."""
         before = last_run(self.directory, self.stage)
         if not isinstance(before.get("settings"), dict):
             return 0
         changed = self._changed(before)
         changed -= self.grown(before) if changed else set()
         if any(name in DECIDE_SAMPLES or name.endswith("_hash") for name in changed):
-            return tally_ledger(self.ledger_path).requests
-        return int(before.get("other_requests", 0))
+            whole = self.ledger_path.stat().st_size if self.ledger_path.is_file() else 0
+            return max(0, whole - tally_ledger(self.ledger_path).open_bytes)
+        return int(before.get("other_bytes", 0))
 
     def _changed(self, report: Mapping[str, Any]) -> set[str]:
         """The settings that differ from an earlier run's."""

@@ -90,12 +90,12 @@ def stage_status(directory: Path, stage: str) -> RunStatus:
     """The status of a stage that keeps a ledger."""
     ledger = directory / f"{stage}_ledger.jsonl"
     held = is_held(ledger)
-    tally = tally_ledger(ledger)
     progress = last_run(directory, stage)
+    tally = tally_ledger(ledger, int(progress.get("other_bytes") or 0))
     report = read_json_object(directory / f"{stage}_report.json")
     finished = (directory / f"{stage}s.jsonl").is_file() and _same_run(progress, report)
     state = RUNNING if held else FINISHED if finished else UNKNOWN if held is None else STOPPED
-    asked = max(0, tally.requests - int(progress.get("other_requests") or 0))
+    asked = tally.requests
     bound = None if state == FINISHED else progress.get("requests")
     facts = {
         "requests": asked,

@@ -76,7 +76,7 @@ def test_a_run_writes_its_plan_down_and_leaves_none_when_it_is_finished(
     write = StageOutput.write
     monkeypatch.setattr(StageOutput, "write", write_and_look)
     run_label(LabelConfig(**options))
-    expected = {"requests": 6, "exact": True, "rollouts": 1, "other_requests": 0}
+    expected = {"requests": 6, "exact": True, "rollouts": 1, "other_bytes": 0}
     assert {name: planned[name] for name in expected} == expected
     assert not path.exists()
     run = stage_status(tmp_path / "out", "label")
@@ -91,6 +91,6 @@ def test_a_finished_run_knows_which_requests_are_another_ones(options: dict[str,
     run_label(LabelConfig(**options))
     run_label(LabelConfig(**options | {"seed": 5, "overwrite": True}))
     run = stage_status(tmp_path / "out", "label")
-    assert (run.state, run.facts["requests"], run.facts["completions"]) == ("finished", 6, 12)
+    assert (run.state, run.facts["requests"], run.facts["completions"]) == ("finished", 6, 6)
     run_label(LabelConfig(**options | {"seed": 5, "n": 4}))  # goes on from it
     assert stage_status(tmp_path / "out", "label").facts["requests"] == 2 * 4

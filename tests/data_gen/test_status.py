@@ -104,6 +104,13 @@ def test_samples_of_other_settings_are_not_taken_for_the_runs_own(killed: Path) 
     assert stage_status(killed, "label").facts["requests"] == 0
     output(killed, temperature=0.5).note_start()  # after a kill
     assert stage_status(killed, "label").facts["left"] == 10
+    with Ledger(killed / "label_ledger.jsonl") as ledger:
+        output(killed, temperature=0.5).note_start()  # again, where the torn line is gone
+        ledger.append({"z": sample(100)}, seconds=4.0)
+    run = stage_status(killed, "label")
+    expected = {"requests": 1, "left": 9, "generated": 100, "prefilled": 3, "verdicts": 0, "seconds": 4.0}
+    assert {name: run.facts[name] for name in expected} == expected
+    assert "cut off" not in str(run) and "25 tokens/s" in str(run)
 
 
 def test_a_bound_is_called_one(killed: Path) -> None:
