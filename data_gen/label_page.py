@@ -105,19 +105,30 @@ def _cost(report: Mapping[str, Any]) -> Section:
         "rules.csv",
     )
     figure = parts.completion_bars(report)
-    counts = list(report.get("completions_per_prefix", {}))
-    each = f", {counts[0]} of each" if len(counts) == 1 else ""
-    text = (
-        f"{report['completions']:,} completions of {report['distinct_prefixes']:,} distinct prefixes{each}. "
-        f"{report['shared_prefixes']:,} prefixes were shared with another rollout and completed once; "
-        f"{report['decided_by_rollout']:,} labels are the outcome of the rollout itself and cost nothing."
-    )
     tables = [parts.cost_table(report), rules]
     if report["completions"]:
         tables.insert(1, parts.endings_table(report))
     if report.get("judge"):
         tables.append(parts.judge_table(report))
-    return Section("What it cost", text, [figure] if figure else [], tables)
+    return Section("What it cost", _cost_text(report), [figure] if figure else [], tables)
+
+
+def _cost_text(report: Mapping[str, Any]) -> str:
+    """What the tokens were spent on. A judge completes no prefix, and labels taken from files bring their own bill."""
+    decided = report["decided_by_rollout"]
+    outcomes = f"{decided:,} labels are the outcome of the rollout itself and cost nothing."
+    if report["distinct_prefixes"]:
+        counts = list(report.get("completions_per_prefix", {}))
+        each = f", {counts[0]} of each" if len(counts) == 1 else ""
+        completed = (
+            f"{report['completions']:,} completions of {report['distinct_prefixes']:,} distinct prefixes{each}. "
+        )
+        shared = f"{report['shared_prefixes']:,} prefixes were shared with another rollout and completed once"
+        return f"{completed}{shared}; {outcomes}"
+    text = "No prefix was completed here"
+    if report["cost"]["generated_tokens"]:
+        text += "; the tokens are those of the " + ("judge's votes" if report.get("judge") else "labels it was given")
+    return f"{text}. {outcomes}" if decided else f"{text}."
 
 
 def _truth(report: Mapping[str, Any]) -> Section:

@@ -84,3 +84,13 @@ def test_what_a_value_is_goes_by_the_labeler(report: dict[str, Any], labeler: st
     for page in (label_page(alone), label_page(both)):
         assert said in page and "completion right" not in page
         assert ("among the completions" in page) == (labeler == "monte_carlo")
+
+
+def test_labels_from_files_bring_their_bill_and_no_completions(report: dict[str, Any]) -> None:
+    nothing = {"completions": 0, "distinct_prefixes": 0, "completions_per_prefix": {}}
+    page = label_page(report | nothing)
+    assert "No prefix was completed here; the tokens are those of the labels it was given." in page
+    assert "completed once" not in page and "0 completions" not in page
+    assert "completed once" in label_page(report)
+    judged = label_page(report | nothing | {"judge": {"votes": {"decided": 3}}, "decided_by_rollout": 0})
+    assert "the tokens are those of the judge&#39;s votes.</p>" in judged
