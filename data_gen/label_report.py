@@ -72,15 +72,20 @@ def label_report(
         "tokens_per_distinct_label": _share(cost.generated_tokens, distinct),
         "cost_per_label": {name: _share(getattr(cost, name), known) for name in _TOKENS},
         "cost_per_distinct_label": {name: _share(getattr(cost, name), distinct) for name in _TOKENS},
-        "cost": cost.to_dict(),
+        "cost": _bill(cost),
         "by_position": _by_position(rows),
         "values_by_position": values_by_position(rows),
         "grader": grader_version,
         "versions": library_versions(),
     }
     if rejected_cost is not None:
-        report["rejected_cost"] = rejected_cost.to_dict()
+        report["rejected_cost"] = _bill(rejected_cost)
     return report | _against_truth(rows, truth_of)
+
+
+def _bill(cost: Cost) -> dict[str, float]:
+    """What a cost counts. The time it took is the run's and not the labels': `label_run.json` has it."""
+    return {name: value for name, value in cost.to_dict().items() if name != "seconds"}
 
 
 def _decided(row: LabelledRollout) -> bool:

@@ -64,6 +64,7 @@ def test_rules_completions_and_cost_are_counted(sampled_rollouts: Callable[..., 
     assert report["rules"] == {"first_success": report["step_labels"] - 12, "fixed": 12}
     cost = sum((result.cost for result in pool.results.values()), Cost(7, 5, 3))
     assert report["cost"]["prefilled_tokens"] == cost.prefilled_tokens
+    assert "seconds" not in report["cost"].keys() | report["rejected_cost"].keys()  # no labeler measures it
     assert report["cost_per_label"]["cached_tokens"] == cost.cached_tokens / report["step_labels"]
     assert 0 < report["truncated_share"] < 0.5
     assert "first_success" in label_table(report) and json.loads(dumps(report)) == report
