@@ -15,7 +15,9 @@ from prm.hub_upload import check_repo_id
 
 from .judge import JudgeOptions, build_judge, judge_settings
 from .labelers import (
+    FIRST_ERROR,
     LABELERS,
+    MONTE_CARLO,
     check_labelers,
     first_error_rule,
     labelers_used,
@@ -110,8 +112,10 @@ class LabelConfig(SamplingOptions, JudgeOptions):
             raise ConfigError("n and num_rollouts must not be negative")
         parse_shard(self.shard)
         check_labelers(self)
-        sampling_rule(self)
-        first_error_rule(self)
+        if MONTE_CARLO in labelers_used(self):
+            sampling_rule(self)
+        if FIRST_ERROR in labelers_used(self):
+            first_error_rule(self)
         if needs_judge(self):
             build_judge(self)
         if not needs_generator(self):

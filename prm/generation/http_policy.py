@@ -113,7 +113,7 @@ class Refusal(EndpointError):
         if self.status in (401, 403):
             return "Name the environment variable that holds the server's key with --api_key_env"
         if self.status in (404, 405, 501):
-            return "Check the URL and the model's name on the server (--served_model_name)"
+            return "Check the URL and the model's name on the server (--served_model_name, a judge's --judge_model)"
         return "Mend the request's options, or use another server"
 
 

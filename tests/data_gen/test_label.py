@@ -97,6 +97,14 @@ def test_an_answer_is_demanded_by_labelers_that_grade_alone(options: dict[str, A
     assert [label.hard for label in ungraded.labels] == [None, None, None]
 
 
+def test_a_rule_that_the_labeler_does_not_read_is_not_checked(options: dict[str, Any]) -> None:
+    interval = options | {"rule": "interval", "n": 8}
+    LabelConfig(**interval | {"n": 0, "confidence": 0.4}).check()  # first_error's starts at .5
+    LabelConfig(**interval, labeler="first_error").check()  # 8 completions cannot reach max_zero
+    with pytest.raises(ConfigError, match="cannot reach max_zero"):
+        LabelConfig(**interval, labeler="consensus", consensus_of=["monte_carlo", "first_error"]).check()
+
+
 def test_another_prompt_than_the_rollouts_is_a_warning(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -64,7 +64,8 @@ def test_a_passing_trouble_is_worth_another_try(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(400, "options"), (401, "--api_key_env"), (404, "--served_model_name"), (501, "URL")]
+    ("status", "remedy"),
+    [(400, "options"), (401, "--api_key_env"), (404, "--served_model_name"), (404, "--judge_model"), (501, "URL")],
 )
 def test_a_lasting_refusal_is_told_with_the_servers_words_and_the_remedy(status: int, remedy: str) -> None:
     with pytest.raises(Refusal, match=rf"http://one: refused with HTTP status {status} \(its words\).*{remedy}"):
