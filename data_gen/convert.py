@@ -2,13 +2,13 @@
 
     prm data convert --from math_shepherd --to stepwise --input_path train.jsonl --output_path stepwise.jsonl
 
-What the other format cannot hold is found by reading each row back, counted, and said once. Rows that it cannot hold
-at all, and those that cannot be read where `bad_rows` is `drop`, go to `<output>.rejected.jsonl` with the reason.
+What the other format cannot hold is found by reading each row back, counted, and said once, with the summary. Rows
+that it cannot hold at all, and those that cannot be read where `bad_rows` is `drop`, go to `<output>.rejected.jsonl`
+with the reason.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,6 @@ from .formats.base import Format, NotHeldError, Record, Row, Where
 from .formats.exchange import lost_fields, read_records, write_row
 from .formats.prm800k import Prm800kFormat
 from .row_files import read_rows, write_rows
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -87,7 +85,6 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
     with rejected_rows(apart, reasons) as reject, progress_bar("convert", None, "row") as advance:
         conversion = Conversion(config, reject, advance)
         write_rows(config.output_path, conversion.rows())
-    conversion.warn()
     left_out = dict(reasons.most_common())
     return output.write_summary({**conversion.summary(), "rejected": left_out}, conversion.counts["written"], left_out)
 
@@ -138,12 +135,6 @@ class Conversion:
                 raise
             self.reject(RejectedRow(where.path, where.line, error.what, row))
             return []
-
-    def warn(self) -> None:
-        """Say once what the output does not hold."""
-        if self.losses:
-            lost = ", ".join(f"{what} ({count} rows)" for what, count in self.losses.most_common())
-            logger.warning("%s cannot hold: %s", self.to.name, lost)
 
     def summary(self) -> dict[str, Any]:
         return {
