@@ -64,6 +64,8 @@ def unread_options(config: LabelConfig) -> set[str]:
     unread = set().union(*(options for name, options in OWN_OPTIONS.items() if name not in used))
     if not (interval := MONTE_CARLO in used and config.rule == INTERVAL_RULE):
         unread |= INTERVAL_OPTIONS
+    if not needs_generator(config):
+        unread |= {"n"} if needs_judge(config) else {"n", "seed"}
     return unread if interval or FIRST_ERROR in used else unread | {"confidence"}
 
 

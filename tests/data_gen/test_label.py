@@ -97,6 +97,12 @@ def test_an_answer_is_demanded_by_labelers_that_grade_alone(options: dict[str, A
     assert [label.hard for label in ungraded.labels] == [None, None, None]
 
 
+def test_what_a_labeler_does_not_read_makes_no_other_run(options: dict[str, Any]) -> None:
+    report = run(options, labeler="implicit", n=8).report
+    assert not {"n", "seed"} & report["settings"].keys()
+    assert run(options, labeler="implicit", n=4, seed=7).repeated
+
+
 def test_a_rule_that_the_labeler_does_not_read_is_not_checked(options: dict[str, Any]) -> None:
     interval = options | {"rule": "interval", "n": 8}
     LabelConfig(**interval | {"n": 0, "confidence": 0.4}).check()  # first_error's starts at .5
