@@ -20,6 +20,7 @@ from prm.data_facts import problem_set
 from prm.errors import DataError
 from prm.fingerprint import file_hash
 from prm.grading import Grader
+from prm.hub_upload import logged_in, with_namespace
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout
 from prm.ledger import Ledger
@@ -27,7 +28,7 @@ from prm.progress import progress_bar
 from prm.rollouts import Cost, Rollout, read_rollouts
 from prm.run_record import RunRecord, prepare_output
 
-from .consensus import ConsensusLabeler
+from .consensus import REJECTED_FILE, ConsensusLabeler
 from .dry_run import dry_table, estimate_label, measured_speed
 from .first_error import FirstErrorLabeler
 from .judge import JudgeLabeler
@@ -160,7 +161,7 @@ def _dicts(row: LabelledRollout) -> list[dict[str, Any]]:
 
 def _keep_rejected(config: LabelConfig, labeler: Labeler) -> Path:
     """Write what a consensus left out beside the labels; returns where."""
-    path = Path(config.output_dir) / "label_rejected.jsonl"
+    path = Path(config.output_dir) / REJECTED_FILE
     write_jsonl(path, (row.to_dict() for row in getattr(labeler, "rejected", ())))
     return path
 
@@ -184,6 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
     if config.dry_run:
         print(estimate_run(config))
         return
+    if config.push_to_hub:  # labels take hours; a token that is missing or refused is known now
+        with_namespace(logged_in(), config.push_to_hub)
     summary = run_label(config)
     print(label_table(summary.report))
     print(f"{'already finished' if summary.repeated else 'written'}: {summary.path}")

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.label import main as label_main
 from prm.data_gen.stage import StageOutput
 from prm.data_gen.status import stage_status
 
+from prm.errors import HubError
 from prm.generation.hf import HFGenerator
 from prm.jsonl import write_jsonl
 from prm.problems import Problem
@@ -94,3 +96,13 @@ def test_a_finished_run_knows_which_requests_are_another_ones(options: dict[str,
     assert (run.state, run.facts["requests"], run.facts["completions"]) == ("finished", 6, 6)
     run_label(LabelConfig(**options | {"seed": 5, "n": 4}))  # goes on from it
     assert stage_status(tmp_path / "out", "label").facts["requests"] == 2 * 4
+
+
+def test_a_missing_token_is_told_before_anything_is_spent(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    arguments = ["--rollouts_path", options["rollouts_path"], "--model_name_or_path", options["model_name_or_path"]]
+    with pytest.raises(HubError, match="no Hugging Face token"):
+        label_main([*arguments, "--output_dir", str(tmp_path / "out"), "--push_to_hub", "user/labels"])
+    assert not (tmp_path / "out").exists()
