@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prm.batch_layout import BatchLayout, padded, padding_free, stacked, with_shared_prompts
 from prm.encoding import EncodedDataset, EncodedRow
+from prm.errors import ConfigError
 from prm.losses.base import PADDED
 
 if TYPE_CHECKING:
@@ -129,9 +130,12 @@ class GlobalBatchSampler:
         global_batch: rows of one optimiser step, over all processes and accumulated micro-batches.
         shard: rows of one micro-batch over all processes.
         epoch: tells the current epoch; asked when an iteration starts, which a resumed run does in the middle.
-        drop_last: leave out the rows of an incomplete last micro-batch instead of filling it.
+        drop_last: leave out the rows of an incomplete last global batch instead of filling it.
         groups: number of the problem of each row.
         together: up to so many rows of a problem follow each other, so that they can share its prompt.
+
+    Raises:
+        ConfigError: `drop_last`, and not one global batch of rows.
     """
 
     def __init__(
@@ -151,10 +155,16 @@ class GlobalBatchSampler:
         self.global_batch, self.shard = global_batch, shard
         self.strategy, self.seed, self.epoch, self.drop_last = strategy, seed, epoch, drop_last
         self.groups, self.together = groups, together
+        if drop_last and len(self.lengths) < global_batch:
+            raise ConfigError(
+                f"dataloader_drop_last leaves nothing of {len(self.lengths)} rows in batches of {global_batch}; set "
+                "it to false, or lower gradient_accumulation_steps or per_device_train_batch_size"
+            )
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.lengths), self.shard)
-        return self.shard * (whole + (rest > 0 and not self.drop_last))
+        if self.drop_last:
+            return len(self.lengths) // self.global_batch * self.global_batch
+        return -(-len(self.lengths) // self.shard) * self.shard
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(len(self.lengths)))

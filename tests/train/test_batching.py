@@ -10,7 +10,7 @@ import pytest
 
 from prm.batching import GlobalBatchSampler, StepCollator
 from prm.encoding import EncodedDataset, encode_rows
-from prm.errors import DataError
+from prm.errors import ConfigError, DataError
 from prm.losses import PADDED
 from prm.step_format import PromptFormat, StepFormat
 from prm.training_rows import RejectedRow, StepRow
@@ -117,9 +117,13 @@ def test_the_order_changes_with_the_epoch_and_repeats_with_the_seed() -> None:
     assert max(spread) == 3  # rows of one batch are of similar length
 
 
-def test_drop_last_leaves_out_what_does_not_fill_a_micro_batch() -> None:
-    sampler = GlobalBatchSampler([1] * 10, global_batch=4, shard=4, drop_last=True)
-    assert len(list(sampler)) == len(sampler) == 8 and 10 not in list(sampler)
+def test_drop_last_leaves_out_what_does_not_fill_a_global_batch() -> None:
+    """Not what does not fill a micro-batch, or every split would leave out other rows."""
+    for shard in (1, 2, 4):
+        sampler = GlobalBatchSampler([1] * 11, global_batch=4, shard=shard, drop_last=True)
+        assert len(list(sampler)) == len(sampler) == 8 and 11 not in list(sampler)
+    with pytest.raises(ConfigError, match="leaves nothing of 3 rows in batches of 4; set it to false"):
+        GlobalBatchSampler([1] * 3, global_batch=4, shard=1, drop_last=True)
 
 
 def test_large_data_sets_are_encoded_once(
