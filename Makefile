@@ -26,6 +26,8 @@ lint: .venv/.installed-dev
 # Our own claims of speed and cost, measured here: about half an hour. Each prints a table and, last, one line of JSON.
 bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.label_cost
+	$(BIN)/python -m tests.benchmarks.prefix_reuse
+	$(BIN)/python -m tests.benchmarks.train_throughput
 	$(BIN)/python -m tests.benchmarks.curation_scale
 
 # For models of about a million parameters one OpenMP thread beats two on a shared machine.
