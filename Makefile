@@ -23,7 +23,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy prm data_gen eval
 
-# Our own claims of speed and cost, measured here: about half an hour. Each prints a table and, last, one line of JSON.
+# Our own claims of speed and cost, measured here: about an hour. Each prints a table and, last, one line of JSON.
 bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.label_cost
 	$(BIN)/python -m tests.benchmarks.prefix_reuse
