@@ -18,7 +18,7 @@ from typing import Any, Literal
 from prm.errors import DataError
 from prm.problems import dataset_label
 from prm.progress import progress_bar
-from prm.training_rows import RejectedRow
+from prm.rows.training_rows import RejectedRow
 
 from .data_output import REJECTED, DataOutput, beside, check_paths, input_hash, rejected_rows
 from .formats import find_format, recognise

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prm.errors import ConfigError, DataError
-from prm.label_policies import AfterFirstError, Neutral
 from prm.problems import dataset_label
 from prm.progress import progress_bar
-from prm.training_rows import RejectedRow
+from prm.rows.label_policies import AfterFirstError, Neutral
+from prm.rows.training_rows import RejectedRow
 
 from .census import Bools, Census, Reason
 from .curate_summary import curate_summary

@@ -15,7 +15,7 @@ from typing import Any
 from prm.errors import ConfigError, DataError
 from prm.fingerprint import file_hash
 from prm.jsonl import atomic_write, dumps, write_json
-from prm.training_rows import RejectedRow
+from prm.rows.training_rows import RejectedRow
 
 from .row_files import check_readable, check_writable, same_file
 

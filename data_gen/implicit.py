@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prm.grading import Grader
 from prm.labels import LabelledRollout, StepLabel
 from prm.rollouts import Outcome, Rollout
-from prm.training_rows import OUTCOME_SOURCE
+from prm.rows.training_rows import OUTCOME_SOURCE
 
 from .prefixes import rollout_outcomes
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from prm.config import parse_config, run_main
-from prm.data_facts import problem_set
 from prm.errors import DataError
 from prm.fingerprint import file_hash
 from prm.grading import Grader
@@ -26,6 +25,7 @@ from prm.labels import LabelledRollout
 from prm.ledger import Ledger
 from prm.progress import progress_bar
 from prm.rollouts import Cost, Rollout, read_rollouts
+from prm.rows.facts import problem_set
 from prm.run_record import RunRecord, prepare_output
 
 from .consensus import REJECTED_FILE, ConsensusLabeler

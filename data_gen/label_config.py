@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prm.data_facts import recorded_prompt
 from prm.errors import ConfigError
 from prm.fingerprint import file_hash
 from prm.hub_upload import check_repo_id
+from prm.rows.facts import recorded_prompt
 
 from .judge import JudgeOptions, build_judge, judge_settings
 from .labelers import (

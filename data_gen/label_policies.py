@@ -1,10 +1,11 @@
-"""The policies for neutral ratings and labels behind the first wrong step, of `prm.label_policies`, on records."""
+"""The policies for neutral ratings and labels behind the first wrong step, of `prm.rows.label_policies`, on
+records."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from prm.label_policies import AfterFirstError, Neutral, under_policies
+from prm.rows.label_policies import AfterFirstError, Neutral, under_policies
 
 from .formats.base import Record
 

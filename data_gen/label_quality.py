@@ -12,10 +12,10 @@ import numpy as np
 
 from prm.errors import DataError
 from prm.labels import ASSUMED_RULE, LabelledRollout, StepLabel, first_wrong
+from prm.rows.training_rows import OUTCOME_SOURCE
 from prm.sampling_rules import FIXED_RULE
 from prm.stats.calibration import expected_calibration_error, reliability_table
 from prm.stats.intervals import bootstrap_statistic
-from prm.training_rows import OUTCOME_SOURCE
 
 from .estimates import over_problems
 from .grading import FINISHED

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prm.data_facts import recorded_splitter
 from prm.errors import ConfigError
 from prm.generation.base import Generator
 from prm.grading import Grader
 from prm.ledger import Ledger
 from prm.rollouts import Rollout
+from prm.rows.facts import recorded_splitter
 from prm.sampling_rules import (
     FIRST_SUCCESS_RULE,
     FIXED_RULE,

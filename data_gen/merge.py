@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from prm.data_facts import REPORTS
 from prm.errors import ConfigError, DataError, MissingFileError
 from prm.fingerprint import file_hash
 from prm.jsonl import atomic_write, write_json
+from prm.rows.facts import REPORTS
 
 from .consensus import REJECTED_FILE
 from .data_output import check_paths

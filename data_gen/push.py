@@ -30,7 +30,7 @@ from prm.hub_upload import (
 )
 from prm.jsonl import read_jsonl
 from prm.labels import LabelledRollout
-from prm.training_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from prm.rows.training_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 from .formats import find_format
 from .formats.base import NotHeldError, Where

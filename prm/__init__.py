@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from prm.rollouts import Rollout
     from prm.scoring_spec import ScoringSpec
     from prm.step_format import PromptFormat, StepFormat
-    from prm.trainer import VerifierConfig, VerifierTrainer
+    from prm.training.trainer import VerifierConfig, VerifierTrainer
     from prm.verifier import Verifier
 
 __version__ = "0.1.0"
@@ -22,8 +22,8 @@ _EXPORTS = {
     "ScoringSpec": "prm.scoring_spec",
     "StepFormat": "prm.step_format",
     "Verifier": "prm.verifier",
-    "VerifierConfig": "prm.trainer",
-    "VerifierTrainer": "prm.trainer",
+    "VerifierConfig": "prm.training.trainer",
+    "VerifierTrainer": "prm.training.trainer",
 }
 
 __all__ = [

@@ -1,7 +1,8 @@
 """From training rows to token ids and targets: encoded once, kept compactly, nothing dropped silently.
 
 `StepFormat` decides the ids and the score positions. What is encoded lies in flat arrays, 4 bytes a token, and can be
-kept on disk under a digest of everything that went into it (`prm.encoding_cache`). Batches are `prm.batching`'s.
+kept on disk under a digest of everything that went into it (`prm.training.encoding_cache`). Batches are
+`prm.training.batching`'s.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from prm.errors import DataError, FormatError
 from prm.losses.base import IGNORED
 from prm.progress import progress_bar
+from prm.rows.training_rows import Kind, RejectedRow, StepRow
 from prm.step_format import MemoTokenizer, StepFormat
-from prm.training_rows import Kind, RejectedRow, StepRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,7 +189,7 @@ def encode_rows(
         DataError: rows that cannot be encoded or that keep no label, with the file and line of the first; or, where
             such rows are rejected, no other row.
     """
-    from prm.encoding_cache import FEWEST_ROWS, encoding_key, load_encoded, save_encoded
+    from prm.training.encoding_cache import FEWEST_ROWS, encoding_key, load_encoded, save_encoded
 
     large = len(rows) >= FEWEST_ROWS
     key = encoding_key(rows, step_format, tokenizer, kind=kind, max_length=max_length) if large else ""

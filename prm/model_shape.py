@@ -1,5 +1,5 @@
 """What a transformer costs by its shape alone: its dimensions, read from a model or from its skeleton on the meta
-device, and the floating-point operations of a training step. Bytes are `prm.train_memory`'s."""
+device, and the floating-point operations of a training step. Bytes are `prm.training.memory`'s."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ again, and a finished one does nothing.
 What a run leaves in `output_dir`: the model or adapter with its tokenizer and `scoring_spec.json`, and
 `train_metrics.json` with the counts, settings and results that a model card needs (`train_run.json` has what differs
 between two runs with the same results); with `bad_rows: drop`, the rows that were no good in `rejected.jsonl`. Rows
-are read by `prm.mixture`, the loop is `prm.trainer`'s.
+are read by `prm.rows.mixture`, the loop is `prm.training.trainer`'s.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from typing import Any
 from transformers import set_seed
 from trl import ModelConfig
 
-from prm.best_of_n_gain import ACCURACY, GAIN
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
 from prm.heads import build_model, head_to_train, load_tokenizer, merge_lora
 from prm.jsonl import write_json, write_jsonl
-from prm.label_policies import AfterFirstError, Neutral
 from prm.metrics.names import check_metric, source_prefix
-from prm.mixture import Mixture, load_mixture
-from prm.mixture_config import PairOptions, TrainDataset
-from prm.quantization import check_quantization, quantization_config
-from prm.row_readers import Reading
+from prm.rows.label_policies import AfterFirstError, Neutral
+from prm.rows.mixture import Mixture, load_mixture
+from prm.rows.mixture_config import PairOptions, TrainDataset
+from prm.rows.readers import Reading
+from prm.rows.step_rows import LabelScale, RejectedRow
 from prm.run_record import RunRecord, library_versions, prepare_output
 from prm.splitting import DEFAULT_SPLITTER
-from prm.step_rows import LabelScale, RejectedRow
-from prm.train_dry_run import dry_run
-from prm.train_launch import launch, split_launch_arguments
-from prm.train_page import report_of_run, write_train_page
-from prm.train_progress import BarCallback
-from prm.train_report import summary, training_metrics
-from prm.train_run import (
+from prm.training.best_of_n_gain import ACCURACY, GAIN
+from prm.training.config import VerifierConfig
+from prm.training.dry_run import dry_run
+from prm.training.launch import launch, split_launch_arguments
+from prm.training.page import report_of_run, write_train_page
+from prm.training.progress import BarCallback
+from prm.training.quantization import check_quantization, quantization_config
+from prm.training.report import summary, training_metrics
+from prm.training.run import (
     METRICS_FILE,
     check_directory,
     checkpoint_to_resume,
@@ -52,8 +53,7 @@ from prm.train_run import (
     finished_metrics,
     run_settings,
 )
-from prm.trainer import VerifierTrainer
-from prm.verifier_config import VerifierConfig
+from prm.training.trainer import VerifierTrainer
 
 MERGED = "merged"
 REJECTED_FILE = "rejected.jsonl"

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prm.batching import StepCollator
 from prm.encoding import EncodedRow
 from prm.errors import FormatError, MissingFileError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
@@ -23,6 +22,7 @@ from prm.heads import head_class, head_to_read, last_hidden_states, margins, unw
 from prm.heads.implicit import cumulative_log_probabilities
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
+from prm.training.batching import StepCollator
 from prm.worlds.models import expand_embedded
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def test_what_means_a_value_is_taken_as_it(recipe: Path, line: str, key: str, va
 
 
 def test_the_training_arguments_of_transformers_keep_their_spellings(recipe: Path) -> None:
-    from prm.verifier_config import VerifierConfig
+    from prm.training.config import VerifierConfig
 
     recipe.write_text(
         "output_dir: x\neval_strategy: no\nlr_scheduler_type: cosine_with_min_lr\n"
@@ -187,7 +187,7 @@ def test_every_stage_has_the_same_seed_by_default() -> None:
     from prm.data_gen.rollout import RolloutConfig
     from prm.eval.evaluate_search import EvalConfig
 
-    from prm.verifier_config import VerifierConfig
+    from prm.training.config import VerifierConfig
 
     configs = (RolloutConfig, LabelConfig, VerifierConfig, EvalConfig)
     assert {config.__dataclass_fields__["seed"].default for config in configs} == {0}

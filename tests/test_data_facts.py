@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prm.data_facts import data_facts, problem_set
+from prm.rows.facts import data_facts, problem_set
 
 ACCURACY = {"mean": 0.9, "low": 0.88, "high": 0.92, "n": 100}
 

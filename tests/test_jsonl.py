@@ -12,7 +12,7 @@ from prm.errors import DataError, MissingFileError
 from prm.generation.recorded import read_recorded
 from prm.jsonl import read_jsonl
 from prm.problems import load_problems
-from prm.training_rows import load_rows
+from prm.rows.training_rows import load_rows
 
 ROWS = [{"a": 1, "b": "é"}, {"a": None}]
 

@@ -10,7 +10,7 @@ import pytest
 from prm.config import parse_config
 from prm.errors import ConfigError
 from prm.quickstart import QuickstartConfig, stages
-from tests.train.test_recipes import CONFIGS
+from tests.training.test_recipes import CONFIGS
 
 
 @pytest.mark.parametrize("options", [{}, {"smoke": True}, {"use_peft": True}, {"from_scratch": True}])

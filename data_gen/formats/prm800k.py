@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prm.label_policies import is_neutral
 from prm.labels import StepLabel
 from prm.rollouts import StopReason
+from prm.rows.label_policies import is_neutral
 
 from .base import NotHeldError, Record, Row, Where, column, imported
 

@@ -1,6 +1,6 @@
 """TRL's stepwise supervision: `prompt`, `completions` (the steps) and `labels` (true, false, null, or a number from 0
 to 1), and for each step optionally our `n_correct`, `n_total` and `source`; `unique_id` names the problem. `prm train`
-reads these rows (`prm.training_rows`).
+reads these rows (`prm.rows.training_rows`).
 
 It cannot hold the reference answer, the final answer and outcome, the text between the steps, why the sample ended,
 who sampled it, costs, the number of undecided completions, or a stopping rule. Counts under a rule that biases their
@@ -16,7 +16,7 @@ from prm.problems import problem_id
 
 from .base import Record, Row, Where, column, hard_value, imported, in_unit_interval, texts
 
-NO_SOURCE = "labels"  # what `prm.training_rows` calls the source of labels that name none
+NO_SOURCE = "labels"  # what `prm.rows.training_rows` calls the source of labels that name none
 
 
 class StepwiseFormat:

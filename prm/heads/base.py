@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from prm.errors import ModelError
-from prm.row_attention import segment_arguments
+from prm.training.row_attention import segment_arguments
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from prm.heads.token_classification import TokenClassificationHead
 
 if TYPE_CHECKING:
     from prm.scoring_spec import ScoringSpec
-    from prm.verifier_config import VerifierConfig
+    from prm.training.config import VerifierConfig
 
 
 def head_to_train(config: VerifierConfig, tokenizer: Any) -> Head:

@@ -3,7 +3,8 @@ r"""Step scores from outcome labels alone: the implicit PRM (Yuan et al., arXiv 
 With r(y) = beta log(pi(y) / pi_ref(y)) as the reward of a solution y, trained on outcomes only, the partial sum up to
 the end of step t, q_t = beta sum_{i <= t} log(pi(y_i | y_<i) / pi_ref(y_i | y_<i)), is the exponential average of the
 reward over all continuations (their proposition 3.1), hence a step score; q_t - q_{t-1} is the step's own reward. The
-reference does not change, so its part is computed once, before training (`prm.reference`), and travels in the batch.
+reference does not change, so its part is computed once, before training (`prm.training.reference`), and travels in the
+batch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The metrics of in-training evaluation: names, numbers, and intervals over problems.
 
-Arrays come from `prm.trainer`; the arithmetic is `prm.stats`', reached through modules of the `evaluate` library.
+Arrays come from `prm.training.trainer`; the arithmetic is `prm.stats`', reached through modules of the `evaluate`
+library.
 """
 
 from prm.metrics.intervals import metric_intervals

@@ -46,10 +46,10 @@ from transformers import (
 )
 
 from prm.heads import TokenClassificationHead
+from prm.rows.training_rows import StepRow
 from prm.run_record import machine
-from prm.trainer import VerifierTrainer
-from prm.training_rows import StepRow
-from prm.verifier_config import VerifierConfig
+from prm.training.config import VerifierConfig
+from prm.training.trainer import VerifierTrainer
 
 SPEEDUP_TARGET, PADDING_TARGET, LOSS_TARGET = 2.5, 0.05, 1e-5
 LENGTHS = Path(__file__).with_name("gsm8k_lengths.json")

@@ -16,7 +16,7 @@ from prm.cli import dispatch
 from prm.config import run_main
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.jsonl import read_jsonl, write_jsonl
-from prm.training_rows import load_rows
+from prm.rows.training_rows import load_rows
 from tests.benchmarks.curation_scale import run_child, shepherd_rows
 
 

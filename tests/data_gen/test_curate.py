@@ -21,7 +21,7 @@ from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem, problem_id
 from prm.rollouts import Outcome, Rollout, StopReason
-from prm.training_rows import load_rows
+from prm.rows.training_rows import load_rows
 from tests.benchmarks.curation_scale import run_child, shepherd_rows
 
 Row = dict[str, Any]

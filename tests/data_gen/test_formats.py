@@ -24,7 +24,7 @@ from prm.errors import ConfigError, DataError
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
-from prm.training_rows import rows_from_columns
+from prm.rows.training_rows import rows_from_columns
 
 LABELS = FORMATS["labels"]
 

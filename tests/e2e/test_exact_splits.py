@@ -3,7 +3,7 @@ gradients and weights, through the real command line.
 
 Not the full product: every objective and loss runs under at least one launcher, and every launcher meets accumulation,
 padding-free batches, recomputed activations and a LoRA. What a process alone can show is in
-`tests/train/test_exactness.py`.
+`tests/training/test_exactness.py`.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ from prm.grading import ExactGrader
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.labels import LabelledRollout
 from prm.rollouts import Outcome, Rollout
+from prm.rows.training_rows import load_rows
 from prm.sampling_rules import Fixed
 from prm.splitting import split_steps
-from prm.training_rows import load_rows
 from prm.worlds.arithmetic import make_problems
 from prm.worlds.solver import ChainSolver
 
@@ -34,7 +34,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 LOAD_BACK = """
 import json, sys
 from datasets import load_dataset
-from prm.training_rows import load_rows
+from prm.rows.training_rows import load_rows
 
 dataset = load_dataset(sys.argv[1], split="train")
 loaded = load_rows(sys.argv[1])

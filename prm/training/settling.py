@@ -1,0 +1,105 @@
+"""What held-out rows decide once the weights are trained: the temperature, the threshold, and the fold of step scores.
+
+All three travel with the weights: the temperature inside the head (or the scoring spec, where the head is a language
+model's own), the threshold and the fold in the scoring spec. What is reported of them is measured on rows that they
+were not fitted on (`prm.calibration`, `prm.metrics`, `prm.training.aggregation_choice`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prm.aggregation import Aggregation
+from prm.calibration import Temperature, fit_temperature
+from prm.metrics.points import fit_threshold
+from prm.metrics.predictions import Predictions
+from prm.stats.thresholds import FittedThreshold
+from prm.training.aggregation_choice import AggregationChoice, default_aggregation, select_aggregation
+
+if TYPE_CHECKING:
+    from prm.training.config import VerifierConfig
+
+AUTO, HELD_OUT = "auto", "held_out"
+MIDDLE = 0.5
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a verifier goes out with.
+
+    Attributes:
+        temperature: margins are divided by it; 1 where nothing was to be calibrated, or calibration did not help.
+        threshold: a step counts as correct from this score up.
+        aggregation: the default fold of step scores.
+        calibration, fitted_threshold, choice: how each was found; `None` where it was given or there was nothing to
+            find it on.
+    """
+
+    temperature: float
+    threshold: float
+    aggregation: Aggregation
+    calibration: Temperature | None = None
+    fitted_threshold: FittedThreshold | None = None
+    choice: AggregationChoice | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        found: dict[str, Any] = {
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "aggregation": self.aggregation,
+        }
+        if self.calibration is not None:
+            found["calibration"] = self.calibration.to_dict()
+        if self.choice is not None and self.choice.measure:
+            found["aggregation_choice"] = self.choice.to_dict()
+        return found
+
+
+def before_training(config: VerifierConfig, label_source: str) -> Settled:
+    """What is known without held-out rows: what was asked for, and what the label source suggests."""
+    threshold = MIDDLE if config.threshold is None else config.threshold
+    return Settled(1.0, threshold, _asked_fold(config) or default_aggregation(label_source))
+
+
+def after_training(config: VerifierConfig, label_source: str, held_out: Predictions) -> Settled:
+    """What held-out rows say, where the configuration leaves it to them.
+
+    Args:
+        held_out: margins of the trained weights, and what they are held against.
+    """
+    plain = before_training(config, label_source)
+    calibration = fit_temperature(held_out.margins_NS, held_out.targets_NS, held_out.groups_N)
+    temperature = calibration.value if config.calibrate and calibration.helps else 1.0
+    scaled = scaled_by(held_out, temperature)
+    fitted = fit_threshold(scaled, config.rows_kind) if config.threshold is None else None
+    choice = None
+    if config.aggregation == HELD_OUT:
+        choice = select_aggregation(scaled.scores_NS, scaled.hard_NS, scaled.groups_N, label_source=label_source)
+    return Settled(
+        temperature,
+        fitted.value if fitted else plain.threshold,
+        choice.chosen if choice else plain.aggregation,
+        calibration if config.calibrate else None,
+        fitted,
+        choice,
+    )
+
+
+def scaled_by(predictions: Predictions, temperature: float) -> Predictions:
+    """The same rows with calibrated margins."""
+    return Predictions(
+        np.asarray(predictions.margins_NS) / temperature,
+        predictions.targets_NS,
+        predictions.hard_NS,
+        predictions.groups_N,
+        predictions.sources_N,
+        predictions.source_names,
+    )
+
+
+def _asked_fold(config: VerifierConfig) -> Aggregation | None:
+    return None if config.aggregation in (AUTO, HELD_OUT) else config.aggregation  # type: ignore[return-value]
