@@ -36,7 +36,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent. Tokens are counts; FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314)."""
+    """What was spent. Tokens are counts; FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314).
+
+    Attributes:
+        generated_tokens, prefilled_tokens, cached_tokens: of the generator: sampled, read, and known from before.
+        verifier_tokens: read by the verifier.
+        lookahead_tokens, pruned_tokens: parts of `generated_tokens`: sampled only to look ahead, and sampled for
+            branches that a search gave up.
+        attended_tokens, verifier_attended_tokens: for each token that went through the model, the tokens it attends
+            to, itself included, summed: what attention costs grows with them.
+        cache_bytes: of key-value caches at their peak, both models; of several costs the largest.
+    """
 
     generated_tokens: int = 0
     prefilled_tokens: int = 0
@@ -44,9 +54,16 @@ class Cost:
     verifier_tokens: int = 0
     flops: float = 0.0
     seconds: float = 0.0
+    lookahead_tokens: int = 0
+    pruned_tokens: int = 0
+    attended_tokens: int = 0
+    verifier_attended_tokens: int = 0
+    cache_bytes: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+        spent = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        spent["cache_bytes"] = max(self.cache_bytes, other.cache_bytes)
+        return Cost(**spent)
 
     def to_dict(self) -> dict[str, float]:
         return dict(vars(self))  # `asdict` copies deeply, which is felt over a hundred thousand completions

@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepScores:
-    """Scores in [0, 1], one per step from a PRM and exactly one from an ORM, and the tokens read for them."""
+    """Scores in [0, 1], one per step from a PRM and exactly one from an ORM, and the tokens read for them.
+
+    `attended` is what these tokens attend to, themselves included, summed; 0 where nobody counted.
+    """
 
     scores: tuple[float, ...]
     tokens: int
+    attended: int = 0
 
 
 class Verifier:
@@ -125,7 +129,8 @@ class Verifier:
         results: list[StepScores | None] = [None] * len(items)
         for batch in self._batches(encoded):
             for index, scores in zip(batch, self._forward([encoded[i] for i in batch]), strict=True):
-                results[index] = StepScores(tuple(scores), tokens=len(encoded[index].input_ids))
+                tokens = len(encoded[index].input_ids)
+                results[index] = StepScores(tuple(scores), tokens, attended=tokens * (tokens + 1) // 2)
             if progress:
                 progress(len(batch))
         return [result for result in results if result is not None]

@@ -24,11 +24,13 @@ from math import ceil
 
 from prm.aggregation import Aggregation, aggregate
 from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams, request_seed
+from prm.generation.carried import carry
 from prm.problems import Problem
 from prm.rollouts import Cost, StopReason
 
-from ..steps import score_safely, split_by
+from ..steps import split_by
 from .base import UNCHOOSABLE, StepVerifier, TreePlan
+from .sessions import scoring_session
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Frontier:
         base_seed: int = 0,
     ):
         self.plan, self.generator, self.verifier = plan, generator, verifier
+        self.carrier, self.session = carry(generator), scoring_session(verifier)
         self.sampling, self.aggregation, self.base_seed = sampling, aggregation, base_seed
         self.separator = verifier.spec.step_format.step_separator
 
@@ -143,7 +146,7 @@ class Frontier:
         limit = max(self._tokens_left(parent) for _, parent in jobs)
         stop = self.sampling.stop if to_the_end else (self.separator, *self.sampling.stop)
         sampling = replace(self.sampling, max_new_tokens=limit, stop=stop)
-        completions = self.generator.generate(requests, sampling)
+        completions = self.carrier.generate(requests, sampling)
         children = []
         for (tree, parent), completion in zip(jobs, completions, strict=True):
             tree.search.cost += completion.cost
@@ -206,10 +209,11 @@ class Frontier:
             steps = split_by(branch.text, self.separator).steps
             if steps:
                 asked.setdefault((id(search), branch.text), (search, steps))
-        answers = score_safely(self.verifier, [(s.problem.problem, steps) for s, steps in asked.values()])
+        answers = self.session.score([(s.problem.problem, steps) for s, steps in asked.values()])
         found = dict(zip(asked, answers, strict=True))
         for (search, _), answer in zip(asked.values(), answers, strict=True):
-            search.cost += Cost(verifier_tokens=answer.tokens if answer else 0)
+            if answer:
+                search.cost += Cost(verifier_tokens=answer.tokens, verifier_attended_tokens=answer.attended)
         scored = []
         for search, branch in items:
             answer = found.get((id(search), branch.text))
