@@ -8,7 +8,7 @@ Writes into `output_dir`: `results.jsonl` (one line for each method, verifier an
 for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html` with
 its first picture in `accuracy.svg`, and `store/`, from which a killed run goes on. A finished run is not touched
 again: the same command prints its table, and a command with other settings is refused unless `overwrite` is set. This
-file holds the config; `prm.eval.run` walks through the methods, and what they do is under `eval/search/`.
+file holds the config; `prm.eval.prepare` and `prm.eval.run` use it.
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
     from .inputs import read_inputs
     from .label_section import read_label_report
     from .outputs import finished_result, show, write_outputs
-    from .run import evaluate, prepare
+    from .prepare import prepare
+    from .run import evaluate
     from .run_settings import run_settings
 
     if config.label_report:

@@ -14,9 +14,10 @@ from prm import __version__
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.problems import problem_from_row
 
+from .prepare import Run
 from .quality import VerifierQuality
 from .results import Best, MethodResult
-from .run import EvalResult, Run
+from .run import EvalResult
 from .run_settings import RESULTS_FILE, evaluated_on, finished_summary
 from .sample_rows import sample_rows
 

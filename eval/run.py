@@ -1,5 +1,5 @@
-"""A run of `prm eval` from its config to its results: load what is named, refuse what cannot work before anything is
-sampled, walk through the methods. Writing and showing the results is `prm.eval.outputs`'s."""
+"""A prepared run of `prm eval`, walked through method by method (`prm.eval.prepare` makes it from a config). Writing
+and showing the results is `prm.eval.outputs`'s."""
 
 from __future__ import annotations
 
@@ -10,44 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prm.errors import ConfigError
-from prm.fingerprint import dtype_suffix, fingerprint
-from prm.generation.base import Generator
 from prm.problems import Problem
 
-from .arena import EvalArena, NamedVerifier
+from .arena import EvalArena
 from .cost import recorded_bill
-from .inputs import Inputs, load_generator, load_verifiers
-from .quality import FirstError, VerifierQuality, verifier_quality
+from .prepare import Run
+from .quality import VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
-from .sample_store import SampleStore
 from .sampling import UNFINISHED
-from .search.base import ProblemResult, SearchStrategy, StepVerifier
-from .search.beam_search import check_widths
+from .search.base import ProblemResult, SearchStrategy
 from .search.majority import Majority
 from .search.no_skill import NoSkill
 from .search.pass_at_n import PassAtN
-from .search.strategies import STRATEGIES, strategies_named
-from .workshop import RunSettings, Workshop
 
 if TYPE_CHECKING:
     from .evaluate_search import EvalConfig
-
-ALWAYS = ("majority", "pass_at_n")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A checked config with everything loaded. `ns` are the sample counts to report, `search_ns` the widths of live
-    searches; `arenas` has one entry for each verifier, `strategies` those that were asked for."""
-
-    config: EvalConfig
-    workshop: Workshop
-    arenas: list[EvalArena]
-    strategies: list[SearchStrategy]
-    ns: list[int]
-    search_ns: list[int]
-    first_error: FirstError | None
 
 
 @dataclass(frozen=True)
@@ -81,107 +58,6 @@ class EvalResult:
     def find(self, method: str, n: int, verifier: str = "") -> MethodResult:
         """One line of the results; raises `ConfigError` where there is none."""
         return find(self.methods, method, n, verifier)
-
-
-def prepare(
-    config: EvalConfig,
-    inputs: Inputs,
-    *,
-    verifiers: Mapping[str, StepVerifier],
-    generator: Generator | None = None,
-) -> Run:
-    """Load the models, and check that they can do what is asked.
-
-    Raises:
-        ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
-    """
-    problems, recorded, n = inputs.problems, inputs.recorded, inputs.n
-    named = load_verifiers(config, verifiers, inputs.verifier_keys)
-    strategies = _strategies(config, [item.verifier.spec.kind for item in named])
-    search_ns = sorted(set(config.search_n or [n])) if any(s.live and s.kinds for s in strategies) else []
-    for width in search_ns:
-        check_widths(width, config.beam_width)
-    if generator is None and config.model_name_or_path and (recorded is None or any(s.live for s in strategies)):
-        generator = load_generator(config)
-    workshop = Workshop(
-        problems,
-        SampleStore(f"{config.output_dir}/store", workers=config.num_workers),
-        _settings(config, n, generator, named),
-        generator=generator,
-        recorded=recorded,
-    )
-    return Run(
-        config=config,
-        workshop=workshop,
-        arenas=[EvalArena(workshop, item) for item in named],
-        strategies=strategies,
-        ns=[n] if config.panel else _powers_of_two(n),
-        search_ns=search_ns,
-        first_error=_truth(problems),
-    )
-
-
-def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Sequence[NamedVerifier]) -> RunSettings:
-    sampling = config.sampling()
-    generator_key: dict[str, Any] = {}
-    if generator is not None:
-        generator_key = {
-            "generator": generator.name,
-            "revision": generator.revision + dtype_suffix(getattr(generator, "model", None)),
-            "prompt": [config.prompt_template, config.chat, config.system_prompt],
-        }
-    separators = [item.verifier.spec.step_format.step_separator for item in named]
-    return RunSettings(
-        n=n,
-        sampling=sampling,
-        seed=config.seed,
-        separator=separators[0] if separators else "\n",
-        generator_key=generator_key,
-        samples_key={"recorded": fingerprint(config.rollouts)}
-        if config.rollouts
-        else {**generator_key, **sampling.to_dict(), "seed": config.seed, "n": n},
-        beam_width=config.beam_width,
-        num_iterations=config.num_iterations,
-        subsets=config.subsets,
-    )
-
-
-def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy]:
-    """The strategies asked for, or all that can run; the baseline and the oracle are added by `evaluate`.
-
-    Raises:
-        ConfigError: one that was asked for cannot run.
-    """
-    if not config.approach:
-        divisible = all(n % config.beam_width == 0 for n in (config.search_n or [config.n]))
-        return [
-            strategy
-            for name in STRATEGIES
-            if name not in ALWAYS
-            for strategy in strategies_named(name)
-            if (not strategy.kinds or strategy.kinds & set(kinds))
-            and not (strategy.live and not config.model_name_or_path)
-            and not (strategy.live and strategy.kinds and not divisible)
-        ]
-    chosen = [s for name in dict.fromkeys(config.approach) if name not in ALWAYS for s in strategies_named(name)]
-    for strategy in chosen:
-        _check_possible(strategy, config, kinds)
-    return chosen
-
-
-def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequence[str]) -> None:
-    if strategy.kinds and not kinds:
-        raise ConfigError(f"{strategy.name} needs a verifier; give prm_path")
-    if strategy.kinds and not strategy.kinds & set(kinds):
-        raise ConfigError(
-            f"{strategy.name} scores unfinished solutions, which an ORM cannot; give a PRM in prm_path, or use "
-            "best_of_n or weighted_best_of_n"
-        )
-    if strategy.live and not config.model_name_or_path:
-        raise ConfigError(
-            f"{strategy.name} draws solutions of its own, and recorded samples cannot serve it; give "
-            "model_name_or_path, or leave it out of approach"
-        )
 
 
 def evaluate(run: Run) -> EvalResult:
@@ -332,16 +208,3 @@ def _notes(run: Run) -> list[str]:
         notes.append("no sample has an answer that could be extracted; check the prompt and max_new_tokens")
         warnings.warn(notes[-1], stacklevel=2)
     return notes
-
-
-def _powers_of_two(n: int) -> list[int]:
-    return sorted({*(2**k for k in range(n.bit_length()) if 2**k <= n), n})
-
-
-def _truth(problems: Sequence[Problem]) -> FirstError | None:
-    """The truth about steps, where every problem is of the arithmetic world."""
-    if not all(problem.subject == "arithmetic" for problem in problems):
-        return None
-    from prm.worlds.arithmetic import first_error
-
-    return first_error

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .arena import EvalArena
-from .run import Run
+from .prepare import Run
 from .sampling import GradedRollouts
 from .search.base import Candidates
 from .search.voting import heaviest, highest
