@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from prm.rollouts import Cost, Rollout
 
@@ -39,15 +39,15 @@ class Bill:
         """The bill of `factor` times as much: the cost of n of M samples is the bill of all M times n / M."""
         return Bill(*(factor * getattr(self, field.name) for field in fields(self)))
 
-    def to_dict(self) -> dict[str, float | None]:
-        """As JSON values: what is unknown is null."""
-        values = {**asdict(self), "flops": self.flops}
-        return {name: None if math.isnan(value) else value for name, value in values.items()}
+    def to_dict(self, *, zeros: bool = True) -> dict[str, float | None]:
+        """As JSON values: what is unknown is null. Without `zeros`, what was not spent is left out."""
+        values = {**vars(self), "flops": self.flops}
+        return {name: None if math.isnan(value) else value for name, value in values.items() if value or zeros}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float | None]) -> Bill:
-        """Inverse of `to_dict`."""
-        found = {field.name: values[field.name] for field in fields(cls)}
+        """Inverse of `to_dict`; what is missing is 0."""
+        found = {field.name: values.get(field.name, 0.0) for field in fields(cls)}
         return cls(**{name: math.nan if value is None else value for name, value in found.items()})
 
 

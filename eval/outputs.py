@@ -24,7 +24,7 @@ from .sample_rows import sample_rows
 if TYPE_CHECKING:
     from .evaluate_search import EvalConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no bills of single problems
 SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE = "samples.jsonl", "per_problem.jsonl", "results.jsonl"
 REPORT_FILE, PICTURE_FILE = "report.html", "accuracy.svg"
 
@@ -52,14 +52,17 @@ def show(config: EvalConfig, result: EvalResult) -> None:
 
 
 def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult | None:
-    """The results of a finished run with these settings, or `None` where there is something to do.
+    """The results of a finished run with these settings, or `None` where there is something to do: results of another
+    format are made again from the store.
 
     Raises:
         ConfigError: the output directory holds a finished run with other settings, and `overwrite` is not set.
     """
     folder = Path(config.output_dir)
     found = finished_summary(folder, settings, overwrite=config.overwrite)
-    if found is None or not all((folder / name).is_file() for name in (SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE)):
+    if found is None or found["version"] != FORMAT_VERSION:
+        return None
+    if not all((folder / name).is_file() for name in (SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE)):
         return None
     rows = [row for _, row in read_jsonl(folder / PROBLEMS_FILE)]
     return EvalResult(
@@ -117,10 +120,12 @@ def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) ->
 
 
 def _per_problem(result: EvalResult) -> Iterator[dict[str, Any]]:
-    """Accuracy of every method on every problem, so that any two methods can be compared in pairs later."""
+    """Accuracy and cost of every method on every problem, so that any two methods can be compared in pairs later, at
+    equal n or at equal cost."""
     for index, problem in enumerate(result.problems):
         yield {
             "unique_id": problem.unique_id,
             "level": problem.level,
             **{line.key: line.per_problem[index] for line in result.methods},
+            "bills": {line.key: line.bills[index].to_dict(zeros=False) for line in result.methods},
         }

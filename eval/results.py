@@ -28,6 +28,7 @@ class MethodResult:
             where the baseline has no such n.
         bill: mean cost of one problem.
         per_problem: accuracy on each problem, in the order of the run's problems.
+        bills: what each problem cost, in the same order.
     """
 
     method: str
@@ -39,6 +40,7 @@ class MethodResult:
     gain: Estimate | None
     bill: Bill
     per_problem: tuple[float, ...]
+    bills: tuple[Bill, ...]
 
     @property
     def key(self) -> str:
@@ -68,7 +70,7 @@ class MethodResult:
         }
 
     @classmethod
-    def from_dict(cls, line: Mapping[str, Any], per_problem: Sequence[Mapping[str, float]]) -> MethodResult:
+    def from_dict(cls, line: Mapping[str, Any], per_problem: Sequence[Mapping[str, Any]]) -> MethodResult:
         """Inverse of `to_dict`, given the rows of `per_problem.jsonl`."""
         found = cls(
             method=line["method"],
@@ -80,8 +82,13 @@ class MethodResult:
             gain=Estimate(**line["gain"]) if line["gain"] else None,
             bill=Bill.from_dict(line["cost"]),
             per_problem=(),
+            bills=(),
         )
-        return replace(found, per_problem=tuple(row[found.key] for row in per_problem))
+        return replace(
+            found,
+            per_problem=tuple(row[found.key] for row in per_problem),
+            bills=tuple(Bill.from_dict(row["bills"][found.key]) for row in per_problem),
+        )
 
 
 def method_title(method: str) -> str:
@@ -108,6 +115,7 @@ def method_result(
 ) -> MethodResult:
     """Summarise one method; `baseline` holds the baseline's accuracy on the same problems at the same n."""
     values = tuple(result.accuracy for result in results)
+    bills = tuple(result.bill for result in results)
     return MethodResult(
         method=method,
         verifier=verifier,
@@ -116,8 +124,9 @@ def method_result(
         n=n,
         accuracy=bootstrap_mean(values, seed=seed),
         gain=None if baseline is None else paired_difference(values, baseline, seed=seed),
-        bill=mean_bill(result.bill for result in results),
+        bill=mean_bill(bills),
         per_problem=values,
+        bills=bills,
     )
 
 
