@@ -1,7 +1,7 @@
 """How hard a problem is for a generator, and the bins that a compute-optimal policy tells problems apart by.
 
-Difficulty is a number in [0, 1], larger for harder problems (Snell et al., arXiv 2408.03314, section 3.2, who take five
-quantiles of pass@1):
+Difficulty is a number in [0, 1], larger for harder problems (Snell et al., arXiv 2408.03314, section 3.2, who take
+five quantiles of pass@1):
 
 - `scores`: one minus the mean verifier score of a few samples, their "model-predicted" difficulty;
 - `agreement`: one minus the share of the most frequent answer among a few samples; no verifier is asked;
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -100,7 +101,7 @@ class Bins:
     edges: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(self.edges)):
             raise ConfigError(f"the edges of difficulty bins must ascend, not {list(self.edges)}")
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class Bins:
     def bounds(self) -> tuple[tuple[float, float], ...]:
         """Lower and upper end of every bin, within [0, 1]."""
         ends = (0.0, *self.edges, 1.0)
-        return tuple(zip(ends, ends[1:], strict=False))
+        return tuple(pairwise(ends))
 
 
 def make_bins(difficulties: ArrayLike, count: int, binning: Binning) -> Bins:
