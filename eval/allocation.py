@@ -1,0 +1,125 @@
+"""Where a budget does most: one method for each bin of difficulty, with the highest accuracy whose mean cost over all
+problems stays within the budget.
+
+The budget holds on average, so that what easy problems leave goes to harder ones; Snell et al. (arXiv 2408.03314,
+section 3.2) choose within each bin at the same number of samples. Among all combinations of one method a bin the best
+ones are found exactly: bins are merged one after the other, and of the combinations so far only those are kept that no
+cheaper one equals (the multiple-choice knapsack, by dominance).
+
+Numbers only: what the methods are and how a difficulty is found is `prm.eval.policy`'s and `prm.eval.difficulty`'s.
+Shapes: A methods, P problems, K bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prm.errors import ConfigError
+
+from .difficulty import Binning, IntArray, make_bins
+
+FloatArray = NDArray[np.float64]
+
+ROUNDING = 1e-9
+"""Relative: a budget that is the mean cost of a method is within reach of that method."""
+
+
+@dataclass(frozen=True)
+class Menu:
+    """What each method reaches and costs on each problem: `accuracy` and `flops` (A, P)."""
+
+    accuracy: FloatArray
+    flops: FloatArray
+
+    def __post_init__(self) -> None:
+        assert self.accuracy.shape == self.flops.shape and self.accuracy.ndim == 2
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The combinations that no cheaper one equals, in order of cost: `flops` and `accuracy` (F,) are means over
+    problems, both ascending, and `picks` (F, K) the method of each bin."""
+
+    flops: FloatArray
+    accuracy: FloatArray
+    picks: IntArray
+
+    def within(self, budget: float) -> IntArray | None:
+        """The best combination (K,) whose mean cost is within the budget; `None` where there is none."""
+        place = int(np.searchsorted(self.flops, budget * (1 + ROUNDING), side="right")) - 1
+        return self.picks[place] if place >= 0 else None
+
+
+def frontier(menu: Menu, bins: ArrayLike, count: int) -> Frontier:
+    """The frontier on problems that lie in these bins (P,), of `count`.
+
+    A bin without a problem cannot be told apart by its accuracy: it gets the method of the nearest one that has some.
+    """
+    bin_of = np.asarray(bins, dtype=np.int64)
+    taken = np.unique(bin_of)
+    found = Frontier(np.zeros(1), np.zeros(1), np.zeros((1, 0), dtype=np.int64))
+    for place in taken:
+        members = bin_of == place
+        share = members.mean()
+        found = _merged(
+            found, share * menu.flops[:, members].mean(axis=1), share * menu.accuracy[:, members].mean(axis=1)
+        )
+    nearest = np.abs(np.arange(count)[:, None] - taken).argmin(axis=1)
+    return Frontier(found.flops, found.accuracy, found.picks[:, nearest])
+
+
+def _merged(so_far: Frontier, flops: FloatArray, accuracy: FloatArray) -> Frontier:
+    """Every combination so far with every method of one more bin, without the dominated ones."""
+    costs = (so_far.flops[:, None] + flops).ravel()
+    gains = (so_far.accuracy[:, None] + accuracy).ravel()
+    order = np.lexsort((-gains, costs))
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(gains[order])[:-1]])
+    kept = order[gains[order] > best_before + 1e-12]
+    before, last = np.divmod(kept, len(flops))
+    return Frontier(costs[kept], gains[kept], np.column_stack([so_far.picks[before], last]))
+
+
+def split_folds(problems: int, folds: int, seed: int) -> list[IntArray]:
+    """The rows of each fold, at random, of sizes that differ by one at most.
+
+    Raises:
+        ConfigError: fewer than two folds, or more than problems.
+    """
+    if not 2 <= folds <= problems:
+        raise ConfigError(f"cross-validation over {problems} problems needs 2 to {problems} folds, not {folds}")
+    order = np.random.default_rng(seed).permutation(problems)
+    return [np.sort(order[fold::folds]) for fold in range(folds)]
+
+
+def held_out_picks(
+    menu: Menu,
+    difficulties: FloatArray,
+    probe_flops: FloatArray,
+    budgets: Sequence[float],
+    *,
+    count: int,
+    binning: Binning,
+    folds: Sequence[IntArray],
+) -> list[IntArray | None]:
+    """For each budget, the method (P,) that each problem gets from the problems of the other folds: bins, their edges
+    and the choices are all made without it. `None` where a fold has no combination within the budget.
+
+    Args:
+        difficulties, probe_flops: (P,) each problem's difficulty, and what estimating it cost.
+    """
+    picks = [np.full(len(difficulties), -1, dtype=np.int64) for _ in budgets]
+    for rows in folds:
+        others = np.setdiff1d(np.arange(len(difficulties)), rows)
+        bins = make_bins(difficulties[others], count, binning)
+        found = frontier(
+            Menu(menu.accuracy[:, others], menu.flops[:, others]), bins.of(difficulties[others]), len(bins)
+        )
+        for place, budget in enumerate(budgets):
+            choice = found.within(budget - float(probe_flops[others].mean()))
+            if choice is not None:
+                picks[place][rows] = choice[bins.of(difficulties[rows])]
+    return [None if (pick < 0).any() else pick for pick in picks]
