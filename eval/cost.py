@@ -1,9 +1,11 @@
-"""The bill of a search: tokens, FLOPs and seconds, both models included.
+"""The bill of a search: tokens, FLOPs, cache and seconds, both models included, and money where prices are known.
 
-FLOPs are 2 per parameter and token (Snell et al., arXiv 2408.03314, section 4): every generated and every prefilled
-token goes through the generator once, every verifier token through the verifier once; a cached token costs nothing.
-What the tokens were spent on is counted where they are spent (`prm.rollouts.Cost`). Recorded samples say themselves
-what they cost; where one does not, the FLOPs of every method that uses it are unknown: nan here, null in JSON.
+FLOPs are 2 per parameter and token, and 4 per layer, head dimension and pair of a token and one that it attends to
+(`FLOPS_FORMULA`; Snell et al., arXiv 2408.03314, section 4, count the first term alone): every generated and every
+prefilled token goes through the generator once, every verifier token through the verifier once; a cached token costs
+nothing. What the tokens were spent on is counted where they are spent (`prm.rollouts.Cost`). Recorded samples say
+themselves what they cost; where one does not, the FLOPs of every method that uses it are unknown: nan here, null in
+JSON.
 """
 
 from __future__ import annotations
@@ -12,20 +14,39 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from prm.errors import ConfigError
 from prm.rollouts import Cost, Rollout
+
+FLOPS_FORMULA = (
+    "FLOPs = 2 N T + 4 L H D A of each model: N parameters, T tokens that go through it (generated and prefilled ones "
+    "through the generator, verifier tokens through the verifier; cached ones through neither), L layers with H heads "
+    "of width D, and A pairs of a token and one that it attends to, itself included. The attention term is left out "
+    "where an engine does not report A."
+)
 
 
 @dataclass(frozen=True)
 class Bill:
     """What a method spends on one problem, on average. Fractions occur, for a bill may be a mean. Unknown FLOPs are
-    nan, and so is every sum with them."""
+    nan, and so is every sum with them.
+
+    Attributes:
+        lookahead_tokens, pruned_tokens: parts of `generated_tokens`: sampled only to look ahead, and sampled for
+            branches that a search gave up.
+        difficulty_flops: part of `flops`: spent to estimate how hard the problem is.
+        cache_bytes: of key-value caches at their peak, both models; of several bills the largest.
+    """
 
     generated_tokens: float = 0.0
     prefilled_tokens: float = 0.0
     cached_tokens: float = 0.0
     verifier_tokens: float = 0.0
+    lookahead_tokens: float = 0.0
+    pruned_tokens: float = 0.0
     generator_flops: float = 0.0
     verifier_flops: float = 0.0
+    difficulty_flops: float = 0.0
+    cache_bytes: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -33,11 +54,34 @@ class Bill:
         return self.generator_flops + self.verifier_flops
 
     def __add__(self, other: Bill) -> Bill:
-        return Bill(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        both = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        return Bill(**{**both, "cache_bytes": max(self.cache_bytes, other.cache_bytes)})
 
     def scaled(self, factor: float) -> Bill:
-        """The bill of `factor` times as much: the cost of n of M samples is the bill of all M times n / M."""
-        return Bill(*(factor * getattr(self, field.name) for field in fields(self)))
+        """The bill of `factor` times as much; the peak of the cache stays what it was."""
+        amounts = {name: factor * value for name, value in vars(self).items()}
+        return Bill(**{**amounts, "cache_bytes": self.cache_bytes})
+
+    def of_some(self, n: int, total: int) -> Bill:
+        """What n samples cost where this is the bill of `total` samples from one prompt.
+
+        Generation grows with n, but n samples read their prompt as one does: where all of them shared k readings of
+        it, n of them share max(1, k n / total), and the rest find it cached.
+        """
+        share = n / total
+        part = self.scaled(share)
+        prompt = (self.prefilled_tokens + self.cached_tokens) / total
+        if not self.prefilled_tokens or prompt >= self.prefilled_tokens:
+            prefilled = self.prefilled_tokens  # less than one reading: part of it came from elsewhere
+        else:
+            prefilled = max(prompt, share * self.prefilled_tokens)
+        through = self.generated_tokens + self.prefilled_tokens
+        return replace(
+            part,
+            prefilled_tokens=prefilled,
+            cached_tokens=max(n * prompt - prefilled, 0.0),
+            generator_flops=self.generator_flops * (part.generated_tokens + prefilled) / through if through else 0.0,
+        )
 
     def to_dict(self, *, zeros: bool = True) -> dict[str, float | None]:
         """As JSON values: what is unknown is null. Without `zeros`, what was not spent is left out."""
@@ -51,15 +95,32 @@ class Bill:
         return cls(**{name: math.nan if value is None else value for name, value in found.items()})
 
 
-def bill_of(cost: Cost, *, generator_parameters: int, verifier_parameters: int) -> Bill:
-    """Price counted tokens in FLOPs."""
+def bill_of(
+    cost: Cost,
+    *,
+    generator_parameters: int,
+    verifier_parameters: int,
+    generator_attention: float = 0.0,
+    verifier_attention: float = 0.0,
+) -> Bill:
+    """Price counted tokens in FLOPs (`FLOPS_FORMULA`).
+
+    Args:
+        generator_attention, verifier_attention: FLOPs for each pair of a token and one that it attends to, a model's
+            `attention_flops_per_pair`.
+    """
+    through_generator = cost.generated_tokens + cost.prefilled_tokens
     return Bill(
         generated_tokens=cost.generated_tokens,
         prefilled_tokens=cost.prefilled_tokens,
         cached_tokens=cost.cached_tokens,
         verifier_tokens=cost.verifier_tokens,
-        generator_flops=2.0 * generator_parameters * (cost.generated_tokens + cost.prefilled_tokens),
-        verifier_flops=2.0 * verifier_parameters * cost.verifier_tokens,
+        lookahead_tokens=cost.lookahead_tokens,
+        pruned_tokens=cost.pruned_tokens,
+        generator_flops=2.0 * generator_parameters * through_generator + generator_attention * cost.attended_tokens,
+        verifier_flops=2.0 * verifier_parameters * cost.verifier_tokens
+        + verifier_attention * cost.verifier_attended_tokens,
+        cache_bytes=cost.cache_bytes,
         seconds=cost.seconds,
     )
 
@@ -73,8 +134,43 @@ def recorded_bill(rollouts: Sequence[Rollout]) -> Bill:
 
 
 def mean_bill(bills: Iterable[Bill]) -> Bill:
-    """The mean over problems; the bill of nothing is empty."""
+    """The mean over problems, and the largest cache; the bill of nothing is empty."""
     total, count = Bill(), 0
     for bill in bills:
         total, count = total + bill, count + 1
     return total.scaled(1 / count) if count else total
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What tokens and machine time cost, in whatever currency; `None` where nobody said.
+
+    Attributes:
+        generated, prefilled, cached, verifier: of a million tokens of that kind.
+        hour: of an hour of the machine that the search runs on.
+    """
+
+    generated: float | None = None
+    prefilled: float | None = None
+    cached: float | None = None
+    verifier: float | None = None
+    hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, price in vars(self).items():
+            if price is not None and not 0 <= price < math.inf:
+                raise ConfigError(f"price_{name} must be an amount of money, not {price}")
+
+    def of(self, bill: Bill) -> float:
+        """The money a bill comes to, nan where that is unknown: without prices, and where tokens were spent that have
+        none. The price of an hour covers them; a kind of tokens that is free has the price 0."""
+        if all(price is None for price in vars(self).values()):
+            return math.nan
+        money = bill.seconds / 3600 * self.hour if self.hour is not None else 0.0
+        for name in ("generated", "prefilled", "cached", "verifier"):
+            price, tokens = getattr(self, name), getattr(bill, f"{name}_tokens")
+            if price is not None:
+                money += tokens / 1e6 * price
+            elif tokens and self.hour is None:
+                return math.nan
+        return money

@@ -1,11 +1,17 @@
-"""Bills: what is unknown stays unknown, and nothing is lost on the way to a file and back."""
+"""Bills: the formula, what n of M samples cost, what is unknown stays unknown, and nothing is lost on the way to a
+file and back."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
-from prm.eval.cost import Bill
+import pytest
+from prm.eval.cost import Bill, Prices, bill_of, mean_bill
+
+from prm.errors import ConfigError
+from prm.rollouts import Cost
 
 
 def test_a_bill_survives_a_file_with_and_without_its_zeros() -> None:
@@ -21,3 +27,72 @@ def test_unknown_flops_are_null_in_a_file_and_not_nothing() -> None:
     values = Bill(generated_tokens=3, generator_flops=math.nan).to_dict(zeros=False)
     assert values == {"generated_tokens": 3, "generator_flops": None, "flops": None}
     assert math.isnan(Bill.from_dict(values).flops)
+
+
+def test_flops_count_parameters_by_token_and_attention_by_pair_of_tokens() -> None:
+    # One layer with 2 heads of width 3: 4 * 1 * 2 * 3 = 24 FLOPs for each pair.
+    cost = Cost(generated_tokens=2, prefilled_tokens=3, attended_tokens=1 + 2 + 3 + 4 + 5, verifier_tokens=7)
+    cost = replace(cost, verifier_attended_tokens=28)
+    bill = bill_of(
+        cost, generator_parameters=100, verifier_parameters=10, generator_attention=24, verifier_attention=8
+    )
+    assert bill.generator_flops == 2 * 100 * 5 + 24 * 15
+    assert bill.verifier_flops == 2 * 10 * 7 + 8 * 28
+
+
+def test_lookahead_and_pruned_tokens_are_kept_and_the_cache_is_a_peak_not_a_sum() -> None:
+    costs = [
+        Cost(generated_tokens=9, lookahead_tokens=4, pruned_tokens=2, cache_bytes=800),
+        Cost(generated_tokens=1, lookahead_tokens=0, pruned_tokens=1, cache_bytes=300),
+    ]
+    bills = [bill_of(cost, generator_parameters=1, verifier_parameters=1) for cost in costs]
+    bill = mean_bill(bills)
+    assert (bill.generated_tokens, bill.lookahead_tokens, bill.pruned_tokens) == (5, 2, 1.5)
+    assert bill.cache_bytes == bill.scaled(0.1).cache_bytes == 800
+
+
+@pytest.mark.parametrize("readings", [1, 2, 8])
+def test_a_few_of_many_samples_read_their_prompt_as_often_as_they_would_alone(readings: int) -> None:
+    # Eight samples of 5 tokens from a prompt of 30, which was read so often; the others found it cached.
+    total, prompt = 8, 30
+    cost = Cost(
+        generated_tokens=5 * total, prefilled_tokens=readings * prompt, cached_tokens=(total - readings) * prompt
+    )
+    whole = replace(bill_of(cost, generator_parameters=7, verifier_parameters=0), seconds=4.0)
+    for n in (1, 2, 4, 8):
+        bill = whole.of_some(n, total)
+        read = max(1.0, readings * n / total)
+        assert bill.generated_tokens == 5 * n
+        assert bill.prefilled_tokens == pytest.approx(read * prompt)
+        assert bill.cached_tokens == pytest.approx((n - read) * prompt)
+        assert bill.generator_flops == pytest.approx(2 * 7 * (5 * n + read * prompt))
+        assert bill.seconds == 4.0 * n / total
+    assert whole.of_some(total, total) == whole
+
+
+def test_samples_whose_engine_counts_no_prompt_are_shared_out_evenly() -> None:
+    whole = Bill(generated_tokens=40, generator_flops=math.nan)
+    part = whole.of_some(2, 8)
+    assert (part.generated_tokens, part.prefilled_tokens, part.cached_tokens) == (10, 0, 0)
+    assert math.isnan(part.generator_flops)
+
+
+def test_money_is_tokens_by_their_prices_and_hours_of_the_machine() -> None:
+    bill = Bill(generated_tokens=2e6, prefilled_tokens=1e6, cached_tokens=4e6, verifier_tokens=3e6, seconds=1800)
+    prices = Prices(generated=10, prefilled=2, cached=0.5, verifier=1)
+    assert prices.of(bill) == pytest.approx(20 + 2 + 2 + 3)
+    assert Prices(hour=4).of(bill) == pytest.approx(2)
+    assert Prices(generated=10, hour=4).of(bill) == pytest.approx(22)
+
+
+def test_money_is_unknown_without_prices_and_where_tokens_have_none() -> None:
+    bill = Bill(generated_tokens=1e6, verifier_tokens=1)
+    assert math.isnan(Prices().of(bill))
+    assert math.isnan(Prices(generated=10).of(bill))  # what the verifier read costs something nobody said
+    assert Prices(generated=10, verifier=0).of(bill) == 10
+    assert Prices(generated=10).of(replace(bill, verifier_tokens=0)) == 10
+
+
+def test_a_price_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="price_cached must be an amount of money, not -1"):
+        Prices(cached=-1)
