@@ -18,6 +18,7 @@ TOKENIZER_FILES = (
     *("vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json"),
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+_PROBED_ROWS = 32
 CONTENT = (*WEIGHTS, "config.json", "adapter_config.json", "scoring_spec.json", *TOKENIZER_FILES)
 
 
@@ -52,6 +53,21 @@ def weights_fingerprint(model: Any) -> str:
         whole.update(name.encode())
         whole.update(tensor.detach().cpu().contiguous().flatten().view(dtype=uint8).numpy().tobytes())
     return whole.hexdigest()[:16]
+
+
+def base_probe(model: Any) -> str:
+    """16 hex digits by which an adapter knows its base again: of the first rows of the input embedding, which LoRA
+    leaves alone and quantisation too, rounded to bfloat16, so that the dtype it is loaded in does not matter."""
+    import torch
+
+    from prm.heads.partitioned import whole
+
+    embedding = model.get_input_embeddings()
+    while inner := getattr(embedding, "original_module", None) or getattr(embedding, "base_layer", None):
+        embedding = inner
+    with whole([embedding.weight]):
+        rows = embedding.weight[:_PROBED_ROWS].detach().to("cpu", torch.bfloat16).contiguous()
+    return hashlib.sha256(rows.view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
 def dtype_suffix(model: Any) -> str:

@@ -40,6 +40,7 @@ class ScoringSpec:
         label_source: what made the training labels.
         label_view: `hard` or `soft`.
         base_model: what the verifier was trained from.
+        adapter_base: `prm.fingerprint.base_probe` of the base that an adapter was trained on; empty for full weights.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class ScoringSpec:
     label_source: str = ""
     label_view: str = ""
     base_model: str = ""
+    adapter_base: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or self.head not in get_args(Head):

@@ -28,6 +28,8 @@ from prm.worlds.models import expand_embedded
 if TYPE_CHECKING:
     import torch
 
+    from prm.incremental import IncrementalSession, RereadingSession
+
 
 @dataclass(frozen=True)
 class StepScores:
@@ -73,7 +75,7 @@ class Verifier:
         if reference is not None:
             self.num_parameters += reference.num_parameters() - _lookup_only_parameters(reference)
         self.head = head_to_read(spec, tokenizer)
-        self._memo = MemoTokenizer(tokenizer)
+        self.memo = MemoTokenizer(tokenizer)
         self._collate = StepCollator(tokenizer.pad_token_id or 0, implicit=spec.head == "implicit")
 
     @classmethod
@@ -135,6 +137,16 @@ class Verifier:
                 progress(len(batch))
         return [result for result in results if result is not None]
 
+    def session(self, cache_tokens: int | None = None) -> IncrementalSession | RereadingSession:
+        """This verifier for the length of one search: it reads every token of the growing solutions once.
+
+        Args:
+            cache_tokens: tokens that its caches may hold; by default 131072.
+        """
+        from prm.incremental import CACHE_TOKENS, session_of
+
+        return session_of(self, cache_tokens or CACHE_TOKENS)
+
     def encode(self, problem: str, steps: Sequence[str]) -> EncodedSolution:
         """Token ids and score positions of one solution.
 
@@ -144,7 +156,7 @@ class Verifier:
         _check_texts(problem, steps)
         if not steps:
             raise FormatError(f"there is no step to score for the problem {problem[:60]!r}")
-        encoded = self.spec.step_format.encode(problem, steps, self._memo)
+        encoded = self.spec.step_format.encode(problem, steps, self.memo)
         if len(encoded.input_ids) > self.spec.max_length:
             raise FormatError(
                 f"a solution of {len(encoded.input_ids)} tokens is longer than the verifier's max_length of "
@@ -264,13 +276,14 @@ def _load_adapter(path: str, loader: Any, spec: ScoringSpec, dtype: Any) -> Any:
     from peft import PeftConfig, PeftModel
     from peft.utils import load_peft_weights
 
-    from prm.heads import head_module, in_float32, quiet_about_new_head
+    from prm.heads import check_base, head_module, in_float32, quiet_about_new_head
 
     base_path = PeftConfig.from_pretrained(path).base_model_name_or_path
     known_labels = head_class(spec.head).labels
     labels = {"num_labels": len(known_labels)} if known_labels else {}
     with quiet_about_new_head():
         base, found = loader.from_pretrained(base_path, dtype=dtype, output_loading_info=True, **labels)
+    check_base(base, spec.adapter_base, path)
     own = load_peft_weights(path, device="cpu")
     _check_complete(path, [key for key in found["missing_keys"] if not any(name.endswith(f".{key}") for name in own)])
     if known_labels:

@@ -33,7 +33,7 @@ from prm.heads.building import (
 )
 from prm.heads.choose import head_class, head_to_read, head_to_train
 from prm.heads.implicit import ImplicitHead
-from prm.heads.lora import add_lora, in_float32, merge_lora
+from prm.heads.lora import add_lora, check_base, in_float32, merge_lora
 from prm.heads.outcome import OutcomeHead
 from prm.heads.reward_tokens import RewardTokensHead, reward_token_ids
 from prm.heads.token_classification import TokenClassificationHead
@@ -53,6 +53,7 @@ __all__ = [
     "add_lora",
     "attends_causally",
     "build_model",
+    "check_base",
     "disable_head_dropout",
     "head_class",
     "head_module",

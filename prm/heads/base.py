@@ -126,11 +126,6 @@ def head_module(model: Any) -> Any:
     return getattr(model, head_name(model))
 
 
-def gathered(hidden_TD: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Hidden states at positions of any shape."""
-    return hidden_TD[positions]
-
-
 def last_hidden_states(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Last hidden states of the flattened tokens, (B * T, D), from the backbone alone."""
     given = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from prm.errors import ConfigError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.heads.base import Head, head_module
-from prm.heads.lora import merge_lora
+from prm.heads.lora import check_base, merge_lora
 from prm.heads.partitioned import whole
+from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import encode_plain
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def build_model(
             f"{name_or_path}: cannot be loaded with a {head.spec_head} head ({first_line(error)})"
         ) from error
     if adapter:
+        if (Path(name_or_path) / SPEC_FILE).is_file():
+            check_base(model, ScoringSpec.load(name_or_path).adapter_base, name_or_path)
         model = _merged(model, name_or_path)
     disable_head_dropout(model)
     if head_init_tokens:
@@ -138,8 +141,6 @@ def check_objective(name_or_path: str, head: Head) -> None:
     Raises:
         ModelError: what the checkpoint is, by its scoring spec.
     """
-    from prm.scoring_spec import SPEC_FILE, ScoringSpec
-
     if not (Path(name_or_path) / SPEC_FILE).is_file():
         return
     found = ScoringSpec.load(name_or_path).head

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prm.heads.base import Head, gathered
+from prm.heads.base import Head
 from prm.heads.reward_tokens import next_token_logits
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def cumulative_log_probabilities(
 
     found = []
     for at, ids in zip(at_N.split(_CHUNK), next_N.split(_CHUNK), strict=True):
-        hidden_ND = gathered(hidden_TD, at)
+        hidden_ND = hidden_TD[at]
         # The logits of a whole batch over the vocabulary would be the largest tensor of the run by far.
         found.append(checkpoint(part, hidden_ND, ids.clamp(min=0), use_reentrant=False))
     tokens_BR = (torch.cat(found) * (next_N >= 0)).view(batch["predict_at"].shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError, ModelError
+from prm.fingerprint import base_probe
 from prm.heads.base import Head, head_name
 
 if TYPE_CHECKING:
@@ -48,6 +49,22 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
     if not all(p.requires_grad for n, p in wrapped.named_parameters() if f"{name}.modules_to_save" in n):
         raise ModelError(f"PEFT did not make the head {name!r} trainable; report this with the model's name")
     return wrapped
+
+
+def check_base(base: Any, probe: str, adapter: str) -> None:
+    """Refuse a base that is not the one an adapter was trained on, of the same shape or not.
+
+    Args:
+        probe: `ScoringSpec.adapter_base`; empty where nobody noted it.
+
+    Raises:
+        ModelError: what to restore.
+    """
+    if probe and base_probe(base) != probe:
+        raise ModelError(
+            f"{adapter}: an adapter of another base than {base.config._name_or_path}, whose weights are not those it "
+            "was trained on; restore them, or set base_model_name_or_path in adapter_config.json to where they are"
+        )
 
 
 def in_float32(head: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prm.heads.base import Head, gathered, head_module
+from prm.heads.base import Head, head_module
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ class OutcomeHead(Head):
 
     def logits(self, model: Any, hidden_TD: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, 1, 1): transformers pools at the last token that is not padding, which is the last score position."""
-        found: torch.Tensor = head_module(model)(gathered(hidden_TD, batch["positions"])).float()
+        found: torch.Tensor = head_module(model)(hidden_TD[batch["positions"]]).float()
         return found
 
     def rows_D(self, rows_2D: torch.Tensor) -> torch.Tensor:

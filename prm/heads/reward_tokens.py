@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ModelError
-from prm.heads.base import Head, gathered
+from prm.heads.base import Head
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ class RewardTokensHead(Head):
 
     def logits(self, model: Any, hidden_TD: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, S, 2), wrong first; the output layer runs at the score positions alone."""
-        found = next_token_logits(model, gathered(hidden_TD, batch["positions"]))
+        found = next_token_logits(model, hidden_TD[batch["positions"]])
         return found[..., list(self.token_ids)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from prm.heads.base import Head, gathered, head_module, unwrapped
+from prm.heads.base import Head, head_module, unwrapped
 from prm.heads.partitioned import whole
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TokenClassificationHead(Head):
         """(B, S, 2), wrong first; with one logit the first has no gradient, and so stays 0."""
         import torch
 
-        found: torch.Tensor = head_module(model)(gathered(hidden_TD, batch["positions"])).float()
+        found: torch.Tensor = head_module(model)(hidden_TD[batch["positions"]]).float()
         if self.num_logits == 2:
             return found
         return torch.stack([found[..., 0].detach(), found[..., 1]], dim=-1)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging
 
 from prm.progress import progress_bar
 from prm.report.formatting import percent, si
@@ -27,6 +28,9 @@ class BarCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
+        if logging.is_progress_bar_enabled():  # "Writing model shards" would break into ours at every checkpoint
+            logging.disable_progress_bar()
+            self._stack.callback(logging.enable_progress_bar)
         if state.is_local_process_zero:
             self._advance = self._stack.enter_context(progress_bar("train", state.max_steps, "step"))
             self._advance(state.global_step)

@@ -26,6 +26,7 @@ from transformers.trainer_pt_utils import get_model_param_count
 
 from prm.encoding import EncodedDataset
 from prm.errors import ConfigError
+from prm.fingerprint import base_probe
 from prm.heads import (
     RewardTokensHead,
     add_lora,
@@ -116,8 +117,10 @@ class VerifierTrainer(EvaluatingTrainer):
                 "padding_free puts solutions one after the other, and each would be read with those before it: "
                 f"{type(model).__name__} attends both ways or carries a state from token to token; set it to false"
             )
+        self._adapter_base = ""
         if peft_config is not None:
             model = add_lora(model, peft_config, self.head)
+            self._adapter_base = base_probe(unwrapped(model))
         read_at_positions(model, self.head)
         if args.share_prompts > 1 or (args.padding_free and not why_not_by_rows(unwrapped(model))):
             attend_by_rows(unwrapped(model))
@@ -211,6 +214,7 @@ class VerifierTrainer(EvaluatingTrainer):
             label_source=self.label_source,
             label_view=self._config.label_view,
             base_model=str(self.base_model),
+            adapter_base=self._adapter_base,
         )
 
     @property
@@ -266,9 +270,9 @@ class VerifierTrainer(EvaluatingTrainer):
 
     def _measure(self, inputs: dict[str, torch.Tensor]) -> None:
         """Tell the meter of a micro-batch."""
-        lengths = inputs["length"].double()
+        lengths = inputs["length"].float()
         self.meter.add(
-            units=self.loss.units(inputs).double(),
+            units=self.loss.units(inputs),
             tokens=lengths.sum(),
             padded_tokens=inputs["input_ids"].numel(),
             flops=self._shape.training_flops(lengths.sum(), lengths.square().sum()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import TrainerCallback, TrainingArguments
 
-from prm.errors import ConfigError, DataError
+from prm.errors import ConfigError, DataError, ModelError
 from prm.rows.training_rows import StepRow
 from prm.training.config import VerifierConfig
 from prm.training.trainer import VerifierTrainer
@@ -292,3 +293,28 @@ def test_a_checkpoint_that_was_cut_off_while_it_was_saved_is_not_gone_on_from(tm
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_an_adapter_knows_its_base_from_another_of_the_same_shape(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path
+) -> None:
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+
+    base, adapter, other = tmp_path / "base", tmp_path / "adapter", tmp_path / "other"
+    shutil.copytree(base_dir(), base)
+    lora = LoraConfig(r=2, target_modules="all-linear")
+    trainer: Any = VerifierTrainer(str(base), config(adapter), train_dataset=make_rows(8), peft_config=lora)
+    trainer.train()
+    trainer.save_model()
+    in_half = Verifier.from_pretrained(adapter, dtype="bfloat16", device="cpu")  # rounding is no other base
+    assert in_half.score("12", ["12+3=15"])
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.get_input_embeddings().weight.data.add_(0.1)
+    model.save_pretrained(other)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(other)}))
+    with pytest.raises(ModelError, match=r"an adapter of another base than .*other, .* restore them"):
+        Verifier.from_pretrained(adapter, device="cpu")
+    with pytest.raises(ModelError, match="an adapter of another base"):
+        VerifierTrainer(str(adapter), config(tmp_path / "more"), train_dataset=make_rows(8))
