@@ -2,11 +2,11 @@
 settings that was found out.
 
     policy = Policy.load("runs/eval/policy-prm-scores.json")
-    policy.choose(difficulty=0.7, n=16)      # Choice(method="dvts", n=16)
+    policy.choose(0.7, n=16)  # Choice(method="dvts", n=16)
 
-`prm.eval.policy_fit` makes one from a finished run, `prm eval --policy` and `prm.eval.search.compute_optimal` run it on
-new problems. It holds for the generator, the verifier and the sampling that it was made with: difficulties are only
-comparable under these.
+`prm.eval.policy_fit` makes one from the lines of a run; `prm eval --policy` runs it on new problems
+(`prm.eval.search.compute_optimal`). It holds for the generator, the verifier and the sampling that it was made with:
+difficulties are only comparable under these.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Policy:
             here = conditions.get(name)
             if here != made_with:
                 raise ConfigError(
-                    f"{path} was made with {name}={made_with!r}, and this run has {here!r}: difficulties and costs are "
-                    "not comparable. Use the same, or make a policy for these: --approach compute_optimal"
+                    f"{path} was made with {name}={made_with!r}, and this run has {here!r}: difficulties and costs "
+                    "are not comparable. Use the same, or make a policy for these: --approach compute_optimal"
                 )
 
     def save(self, path: str | Path) -> Path:

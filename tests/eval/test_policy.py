@@ -51,9 +51,9 @@ def test_a_budget_that_the_policy_does_not_have_is_refused_with_those_it_has(
 
 def test_a_run_with_another_verifier_is_refused_with_the_reason(policy: Policy) -> None:
     policy.check({"verifier": "abc", "temperature": 1.0, "and": "more"})
-    with pytest.raises(ConfigError, match="p.json was made with verifier='abc', and this run has 'xyz'"):
+    with pytest.raises(ConfigError, match=r"p\.json was made with verifier='abc', and this run has 'xyz'"):
         policy.check({"verifier": "xyz", "temperature": 1.0}, "p.json")
-    with pytest.raises(ConfigError, match="temperature=1.0, and this run has None"):
+    with pytest.raises(ConfigError, match=r"temperature=1\.0, and this run has None"):
         policy.check({"verifier": "abc"})
 
 
