@@ -22,7 +22,8 @@ from .cost import Bill, bill_of, recorded_bill
 from .sample_store import Row
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
-from .search.frontier import Frontier, TreeSearch
+from .search.frontier import Frontier
+from .search.tree import TreeSearch, nodes_to_row
 from .steps import score_safely, steps_of
 from .workshop import Workshop
 
@@ -49,7 +50,7 @@ class EvalArena:
         self.workshop, self.named = workshop, named
         settings = workshop.settings
         self.beam_width, self.num_iterations = settings.beam_width, settings.num_iterations
-        self.subsets, self.seed = settings.subsets, settings.seed
+        self.lookahead, self.subsets, self.seed = settings.lookahead, settings.subsets, settings.seed
         self._grown: dict[TreePlan, list[Candidates]] = {}
 
     def need_named(self) -> NamedVerifier:
@@ -277,6 +278,8 @@ def _search_row(search: TreeSearch, seconds: float, *, source: str, separator: s
         "scores": [list(branch.step_scores) for branch in branches],
         "agg_scores": [branch.score for branch in branches],
         "cost": {**search.cost.to_dict(), "seconds": seconds},
+        "leaves": [branch.node for branch in branches],
+        "nodes": nodes_to_row(search.nodes),
     }
 
 

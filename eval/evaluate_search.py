@@ -72,16 +72,19 @@ class EvalConfig:
     approach: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts (majority and pass@n always "
-            "stand beside them); default: all that the generator and the verifiers allow"
+            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase (majority and "
+            "pass@n always stand beside them); default: all that the generator and the verifiers allow"
         },
     )
     n: int = field(default=16, metadata={"help": "Generated solutions for each problem"})
     search_n: list[int] = field(
-        default_factory=list, metadata={"help": "Widths of beam_search and dvts; default: n alone"}
+        default_factory=list, metadata={"help": "Widths of the tree searches; default: n alone"}
     )
     beam_width: int = field(default=4, metadata={"help": "Ways in which a tree search expands a kept branch"})
     num_iterations: int = field(default=40, metadata={"help": "Steps of a tree search; the last runs to the end"})
+    lookahead: int = field(
+        default=0, metadata={"help": "Greedy steps by which the approach lookahead extends a branch before scoring it"}
+    )
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature"})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampling; 1 keeps every token"})
     max_new_tokens: int = field(default=512, metadata={"help": "Tokens after which a solution is truncated"})
@@ -115,6 +118,8 @@ class EvalConfig:
             raise ConfigError(f"baseline must be majority or pass_at_n, not {self.baseline!r}")
         if self.n < 1 or self.num_iterations < 1 or self.subsets < 1:
             raise ConfigError("n, num_iterations and subsets must be at least 1")
+        if self.lookahead < 0:
+            raise ConfigError(f"lookahead must not be negative, and is {self.lookahead}")
         if min(self.num_problems, self.skip_problems, self.batch_tokens, self.max_batch_rows) < 0:
             raise ConfigError("num_problems, skip_problems, batch_tokens and max_batch_rows must not be negative")
         if "" in self.stop:

@@ -17,8 +17,8 @@ from .inputs import Inputs, load_generator, load_verifiers
 from .quality import FirstError
 from .sample_store import SampleStore
 from .search.base import SearchStrategy, StepVerifier
-from .search.beam_search import check_widths
 from .search.strategies import STRATEGIES, strategies_named
+from .search.tree_strategy import TreeStrategy
 from .workshop import RunSettings, Workshop
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ def prepare(
     named = load_verifiers(config, verifiers, inputs.verifier_keys)
     strategies = _strategies(config, [item.verifier.spec.kind for item in named])
     search_ns = sorted(set(config.search_n or [n])) if any(s.live and s.kinds for s in strategies) else []
-    for width in search_ns:
-        check_widths(width, config.beam_width)
+    for strategy in strategies:
+        if isinstance(strategy, TreeStrategy):
+            for width in search_ns:
+                strategy.plan(config, width)
     if generator is None and config.model_name_or_path and (recorded is None or any(s.live for s in strategies)):
         generator = load_generator(config)
     workshop = Workshop(
@@ -101,6 +103,7 @@ def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Se
         else {**generator_key, **sampling.to_dict(), "seed": config.seed, "n": n},
         beam_width=config.beam_width,
         num_iterations=config.num_iterations,
+        lookahead=config.lookahead,
         subsets=config.subsets,
     )
 
@@ -112,7 +115,6 @@ def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy
         ConfigError: one that was asked for cannot run.
     """
     if not config.approach:
-        divisible = all(n % config.beam_width == 0 for n in (config.search_n or [config.n]))
         return [
             strategy
             for name in STRATEGIES
@@ -120,12 +122,28 @@ def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy
             for strategy in strategies_named(name)
             if (not strategy.kinds or strategy.kinds & set(kinds))
             and not (strategy.live and not config.model_name_or_path)
-            and not (strategy.live and strategy.kinds and not divisible)
+            and not (isinstance(strategy, TreeStrategy) and not _fits(strategy, config))
         ]
-    chosen = [s for name in dict.fromkeys(config.approach) if name not in ALWAYS for s in strategies_named(name)]
-    for strategy in chosen:
-        _check_possible(strategy, config, kinds)
+    chosen: list[SearchStrategy] = []
+    for name in dict.fromkeys(config.approach):
+        if name not in ALWAYS:
+            # Of the variants behind one name, those that need a verifier are left out where there is none.
+            variants = strategies_named(name)
+            possible = [s for s in variants if not s.kinds or s.kinds & set(kinds)] or list(variants)
+            for strategy in possible:
+                _check_possible(strategy, config, kinds)
+            chosen += possible
     return chosen
+
+
+def _fits(strategy: TreeStrategy, config: EvalConfig) -> bool:
+    """Whether the search can have this shape at every width of the run."""
+    try:
+        for n in config.search_n or [config.n]:
+            strategy.plan(config, n)
+    except ConfigError:
+        return False
+    return True
 
 
 def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequence[str]) -> None:

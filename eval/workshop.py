@@ -38,6 +38,7 @@ class RunSettings:
     samples_key: dict[str, Any]
     beam_width: int = 4
     num_iterations: int = 40
+    lookahead: int = 0
     subsets: int = 2048
 
 

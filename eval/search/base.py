@@ -17,6 +17,7 @@ from prm.scoring_spec import ScoringSpec
 from prm.verifier import StepScores
 
 from ..cost import Bill
+from .allotment import Allotment
 
 Kinds = frozenset[str]
 NOTHING = Bill()
@@ -85,10 +86,12 @@ class Candidates:
 @dataclass(frozen=True)
 class ProblemResult:
     """What a strategy reached on one problem: the probability of a right answer (over subsets of samples and over
-    ties, so not only 0 or 1), and what it cost."""
+    ties, so not only 0 or 1), and what it cost. `samples` is how many solutions it drew on average, where it may stop
+    before n."""
 
     accuracy: float
     bill: Bill
+    samples: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,21 +101,33 @@ class TreePlan:
     Attributes:
         strategy: whose plan it is; part of the store's key.
         widths: one independent tree for each entry, with that many branches; their sum is n.
-        beam_width: ways in which a kept branch is expanded.
+        beam_width: ways in which a kept branch is expanded, where `allotment` does not say otherwise.
         num_iterations: steps after which a branch is no longer scored step by step.
+        lookahead: greedy steps by which an unfinished branch is extended before it is scored; they are thrown away.
+        allotment: how the places of a tree are shared among its scored branches; `None` keeps the best of every
+            `beam_width`.
     """
 
     strategy: str
     widths: tuple[int, ...]
     beam_width: int
     num_iterations: int
+    lookahead: int = 0
+    allotment: Allotment | None = None
 
 
-class Arena(Protocol):
-    """What a strategy may use. `subsets` and `seed` are for Monte Carlo estimates over subsets of samples."""
+class SearchShape(Protocol):
+    """The settings that shape a live search; an arena has them, and so has the config of `prm eval`, so that a shape
+    that cannot work is refused before anything is sampled."""
 
     beam_width: int
     num_iterations: int
+    lookahead: int
+
+
+class Arena(SearchShape, Protocol):
+    """What a strategy may use. `subsets` and `seed` are for Monte Carlo estimates over subsets of samples."""
+
     subsets: int
     seed: int
 
@@ -164,11 +179,12 @@ class SearchStrategy(Protocol):
 def at_n(candidates: Candidates, n: int) -> Bill:
     """What n of the M candidates cost, on average over all subsets.
 
-    Every sample has to be generated, so the generator's bill grows with n. The verifier reads a solution once however
-    often it was drawn: one with m copies is among n samples with the chance 1 - C(M-m, n) / C(M, n).
+    Every sample has to be generated, so the generator's bill grows with n, all but the prompt, which is read once. The
+    verifier reads a solution once however often it was drawn: one with m copies is among n samples with the chance
+    1 - C(M-m, n) / C(M, n).
     """
     total = len(candidates)
-    generator_bill = candidates.generator_bill.scaled(n / total)
+    generator_bill = candidates.generator_bill.of_some(n, total)
     tokens = sum(reading.tokens for reading in candidates.readings)
     if not tokens:
         return generator_bill

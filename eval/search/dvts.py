@@ -3,25 +3,17 @@ independent trees, each of which keeps its single best branch and expands it bea
 
 from __future__ import annotations
 
-from .base import Arena, Kinds, ProblemResult, TreePlan
-from .beam_search import check_widths
-from .voting import Choice, decide
+from .base import SearchShape, TreePlan
+from .tree_strategy import TreeStrategy, check_widths
 
 
-class DVTS:
+class DVTS(TreeStrategy):
     """Narrow trees side by side: less greedy than one beam, because a good early score in one tree cannot crowd out
-    the others. `choice` as in `BeamSearch`."""
+    the others."""
 
-    kinds: Kinds = frozenset({"prm"})
-    live = True
-    fixed_n = None
+    method = "dvts"
 
-    def __init__(self, choice: Choice = "best"):
-        self.choice: Choice = choice
-        self.name = "dvts" if choice == "best" else f"dvts_{choice}"
-
-    def evaluate(self, arena: Arena, n: int) -> list[ProblemResult]:
-        check_widths(n, arena.beam_width)
-        widths = (arena.beam_width,) * (n // arena.beam_width)
-        plan = TreePlan("dvts", widths, arena.beam_width, arena.num_iterations)
-        return [ProblemResult(decide(found, self.choice), found.bill) for found in arena.grow(plan)]
+    def plan(self, shape: SearchShape, n: int) -> TreePlan:
+        check_widths(n, shape.beam_width)
+        widths = (shape.beam_width,) * (n // shape.beam_width)
+        return TreePlan(self.method, widths, shape.beam_width, shape.num_iterations)

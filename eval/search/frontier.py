@@ -1,11 +1,13 @@
-"""The live branches of all problems, advanced together: one generator call and one verifier call per iteration.
+"""The live branches of many problems, advanced together: one generator call and one verifier call per round.
 
-A problem owns one or more independent trees, each with room for a number of branches. In every iteration each tree
-draws one step for each of its free places, sets finished branches aside, and keeps the best of the others
-(Snell et al., arXiv 2408.03314, section 5.2; beam search is one tree, DVTS several). The rules that others broke:
+A problem owns one or more independent trees, each with a number of places. In every round each tree draws one step for
+each of its places, sets finished branches aside, and shares the places among the others by their scores
+(`prm.eval.search.allotment`; beam search is one tree, DVTS several). Problems enter while the tokens of live branches
+stay within a budget and leave when they are done, so that batches stay full; what a problem's search finds does not
+depend on its company. The rules that others broke:
 
-- A finished branch keeps its place: it is neither extended nor copied, and the room left shrinks by one. So a search
-  of width n never generates more than n solutions.
+- A finished branch keeps its place: it is neither extended nor copied, and the tree shrinks by one. So a search of
+  width n never generates more than n solutions.
 - Equal branches keep a place each, as in the paper, and are scored once. Merged, they would leave the room to worse
   steps: where most samples agree on the right step, most of the tree would follow wrong ones.
 - No sample is drawn twice: children of equal prefixes have different sample indices, over all trees of a problem.
@@ -17,60 +19,36 @@ draws one step for each of its free places, sets finished branches aside, and ke
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from math import ceil
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from prm.aggregation import Aggregation, aggregate
-from prm.generation.base import Completion, GenerationRequest, Generator, SamplingParams, request_seed
-from prm.generation.carried import carry
+from prm.aggregation import Aggregation
+from prm.generation.base import Generator, SamplingParams
 from prm.problems import Problem
-from prm.rollouts import Cost, StopReason
+from prm.rollouts import Cost
 
-from ..steps import split_by
-from .base import UNCHOOSABLE, StepVerifier, TreePlan
-from .sessions import scoring_session
+from .allotment import Allotment, KeepBest
+from .base import StepVerifier, TreePlan
+from .drawing import Drawer, Job
+from .guide import Guide, Question
+from .tree import Branch, TreeSearch
 
+LIVE_TOKENS = 131_072
+"""Tokens of the live branches of all problems, where the generator does not say how many a batch of it holds."""
 
-@dataclass(frozen=True)
-class Branch:
-    """A started solution: the ids to continue (prompt included), the generated text, and what is known of it.
-
-    `stop_reason` is `STOP` while the branch may be continued. `step_scores` are the verifier's, where it was asked.
-    """
-
-    token_ids: tuple[int, ...]
-    text: str = ""
-    n_generated: int = 0
-    stop_reason: StopReason = StopReason.STOP
-    step_scores: tuple[float, ...] = ()
-    score: float = UNCHOOSABLE
-
-    @property
-    def finished(self) -> bool:
-        return self.stop_reason is StopReason.EOS
-
-
-@dataclass
-class TreeSearch:
-    """What the search of one problem ended with: finished and unfinished branches, and the whole tree's cost, pruned
-    branches included."""
-
-    problem: Problem
-    finished: list[Branch] = field(default_factory=list)
-    unfinished: list[Branch] = field(default_factory=list)
-    cost: Cost = field(default_factory=Cost)
+GUESSED_SHARE = 0.25
+"""Of the token limit: how long a solution is taken to become before any has ended."""
 
 
 @dataclass
 class _Tree:
-    """One tree: `room` places are still free, `live` are the kept branches that share them."""
+    """One tree: the branches to draw a step behind, one entry for each place, and the rounds behind it."""
 
     search: TreeSearch
-    room: int
-    live: list[Branch]
-    drawn: Counter[str]  # samples drawn from each prefix of this problem, shared by the problem's trees
+    parents: list[Branch]
+    drawn: Counter[str]
+    iteration: int = 0
 
 
 class Frontier:
@@ -81,6 +59,8 @@ class Frontier:
             verifier's step separator ends a step.
         aggregation: folds step scores into the score that ranks branches and is used in the final vote.
         base_seed: separates whole runs.
+        live_tokens: tokens that live branches may hold, prompts included, before another problem is let in; one is
+            searched in any case. By default what one batch of the generator holds.
     """
 
     def __init__(
@@ -92,156 +72,129 @@ class Frontier:
         sampling: SamplingParams,
         aggregation: Aggregation,
         base_seed: int = 0,
+        live_tokens: int | None = None,
     ):
-        self.plan, self.generator, self.verifier = plan, generator, verifier
-        self.carrier, self.session = carry(generator), scoring_session(verifier)
-        self.sampling, self.aggregation, self.base_seed = sampling, aggregation, base_seed
-        self.separator = verifier.spec.step_format.step_separator
+        self.plan = plan
+        self.allotment: Allotment = plan.allotment or KeepBest(plan.beam_width)
+        self.guide = Guide(verifier, aggregation)
+        self.drawer = Drawer(generator, sampling, self.guide.separator, base_seed)
+        self.live_tokens: int = live_tokens or getattr(generator, "batch_tokens", LIVE_TOKENS)
+        self._ended = self._ended_tokens = 0  # solutions that came to an end, and how long they were together
 
     def run(self, problems: Sequence[Problem], progress: Callable[[int], None] | None = None) -> list[TreeSearch]:
         """Search every problem; `progress` is called with the number of solutions that came to an end."""
         searches = [TreeSearch(problem) for problem in problems]
-        trees = [tree for search in searches for tree in self._plant(search)]
-        for iteration in range(self.plan.num_iterations):
-            self._retire_overlong(trees)
-            jobs = [(tree, parent) for tree in trees for parent in _assigned(tree)]
-            if not jobs:
-                break
-            children = self._draw(jobs, to_the_end=iteration == self.plan.num_iterations - 1)
-            if iteration == 0:
-                self._warn_without_separator(children)
-            ended = self._settle(trees, jobs, children)
+        waiting, trees = deque(searches), list[_Tree]()
+        first = True
+        while waiting or trees:
+            trees += self._let_in(waiting, trees)
+            families = self._draw(trees)
+            if first:
+                self._warn_without_separator([child for family in families for child in family])
+                first = False
+            self._settle(trees, families)
             if progress:
-                progress(ended)
-        self._score_finished(searches)
+                progress(sum(not child.continues for family in families for child in family))
+            trees = [tree for tree in trees if tree.parents]
+            self.drawer.retain(parent for tree in trees for parent in tree.parents)
+            self.guide.retain((tree.search, parent) for tree in trees for parent in tree.parents)
+        self._close_bills(searches)
         return searches
 
+    def _let_in(self, waiting: deque[TreeSearch], trees: Sequence[_Tree]) -> list[_Tree]:
+        """Trees of the next problems, as many as fit beside the live ones."""
+        room = self.live_tokens - sum(self._demand(tree) for tree in trees)
+        entered: list[_Tree] = []
+        while waiting:
+            planted = self._plant(waiting[0])
+            room -= sum(self._demand(tree) for tree in planted)
+            if room < 0 and (trees or entered):
+                break
+            waiting.popleft()
+            entered += planted
+        return entered
+
     def _plant(self, search: TreeSearch) -> list[_Tree]:
-        root = Branch(tuple(self.generator.prompt_ids(search.problem.problem)))
-        drawn: Counter[str] = Counter()
-        return [_Tree(search, width, [root], drawn) for width in self.plan.widths]
+        root, drawn = self.drawer.root(search), Counter[str]()
+        return [_Tree(search, [root] * width, drawn) for width in self.plan.widths]
 
-    def _retire_overlong(self, trees: Iterable[_Tree]) -> None:
-        """Set aside branches that have no token left to continue with."""
-        for tree in trees:
-            spent = [branch for branch in tree.live if self._tokens_left(branch) < 1]
-            if spent and len(spent) == len(tree.live):
-                tree.search.unfinished += [replace(b, stop_reason=StopReason.LENGTH) for b in _assigned(tree)]
-                tree.room = 0
-            tree.live = [branch for branch in tree.live if branch not in spent]
+    def _demand(self, tree: _Tree) -> float:
+        """Tokens that the tree's branches hold, or will hold by their end if they become as long as others have."""
+        guess = GUESSED_SHARE * self.drawer.sampling.max_new_tokens
+        usual = self._ended_tokens / self._ended if self._ended else guess
+        return sum(parent.prompt_length + max(parent.n_generated, usual) for parent in tree.parents)
 
-    def _tokens_left(self, branch: Branch) -> int:
-        return min(
-            self.sampling.max_new_tokens - branch.n_generated, self.generator.context_length - len(branch.token_ids)
-        )
+    def _draw(self, trees: Sequence[_Tree]) -> list[list[Branch]]:
+        """The children of every tree. Those in their last iteration go on to the end, by a call of their own."""
+        families: list[list[Branch]] = [[] for _ in trees]
+        for to_the_end in (False, True):
+            chosen = [
+                (family, tree, parent)
+                for family, tree in zip(families, trees, strict=True)
+                if (tree.iteration == self.plan.num_iterations - 1) is to_the_end
+                for parent in tree.parents
+            ]
+            drawable = [(tree, parent) for _, tree, parent in chosen if parent.continues]
+            jobs = [Job(tree.search, parent, tree.drawn) for tree, parent in drawable]
+            drawn = iter(self.drawer.draw(jobs, to_the_end=to_the_end) if jobs else [])
+            for family, tree, parent in chosen:
+                child = next(drawn) if parent.continues else parent  # a prompt that fills the context
+                family.append(tree.search.add(parent, child, tree.iteration))
+        return families
 
-    def _draw(self, jobs: Sequence[tuple[_Tree, Branch]], *, to_the_end: bool) -> list[Branch]:
-        """One child for each job: a step, or in the last iteration the rest of the solution."""
-        requests = []
-        for tree, parent in jobs:
-            index = tree.drawn[parent.text]
-            tree.drawn[parent.text] += 1
-            seed = request_seed(tree.search.problem.problem, parent.text, index, self.base_seed)
-            requests.append(GenerationRequest(parent.token_ids, seed))
-        limit = max(self._tokens_left(parent) for _, parent in jobs)
-        stop = self.sampling.stop if to_the_end else (self.separator, *self.sampling.stop)
-        sampling = replace(self.sampling, max_new_tokens=limit, stop=stop)
-        completions = self.carrier.generate(requests, sampling)
-        children = []
-        for (tree, parent), completion in zip(jobs, completions, strict=True):
-            tree.search.cost += completion.cost
-            children.append(self._extend(parent, completion))
-        return children
+    def _settle(self, trees: Sequence[_Tree], families: Sequence[Sequence[Branch]]) -> None:
+        """Set ended branches aside, score what has to be scored, and share the places of the others."""
+        contested = [(tree, _continuing(family)) for tree, family in zip(trees, families, strict=True)]
+        contested = [(tree, live) for tree, live in contested if len({branch.text for branch in live}) > 1]
+        finished = [
+            Question(tree.search, child, child.text)
+            for tree, family in zip(trees, families, strict=True)
+            for child in family
+            if child.finished
+        ]
+        scored = iter(self.guide.scored(self._questions(contested), finished))
+        ranked = {id(tree): [next(scored) for _ in live] for tree, live in contested}
+        for question, branch in zip(finished, scored, strict=True):
+            question.search.finished.append(branch)
+        for tree, family in zip(trees, families, strict=True):
+            ended = [child for child in family if not child.continues]
+            tree.search.unfinished += [child for child in ended if not child.finished]
+            self._ended += len(ended)
+            self._ended_tokens += sum(child.n_generated for child in ended)
+            live = ranked.get(id(tree))
+            tree.parents = _continuing(family) if live is None else self._shared(tree, live)
+            tree.iteration += 1
 
-    def _extend(self, parent: Branch, completion: Completion) -> Branch:
-        """The branch after one completion. One that went past its own limit, for all requests of a call share the
-        longest, is truncated as a plain sample would have been. One that holds a stop text is finished there."""
-        overrun = len(completion.token_ids) > self._tokens_left(parent)
-        text, stopped = _until_stop(parent.text + completion.text, self.sampling.stop)
-        reason = StopReason.EOS if stopped else completion.stop_reason
-        return Branch(
-            token_ids=parent.token_ids + completion.token_ids,
-            text=text,
-            n_generated=parent.n_generated + len(completion.token_ids),
-            stop_reason=StopReason.LENGTH if overrun else reason,
-        )
+    def _questions(self, contested: Sequence[tuple[_Tree, list[Branch]]]) -> list[Question]:
+        pairs = [(tree.search, branch) for tree, live in contested for branch in live]
+        if not self.plan.lookahead:
+            return [Question(search, branch, branch.text) for search, branch in pairs]
+        texts = self.drawer.look_ahead(pairs, self.plan.lookahead)
+        return [Question(search, branch, text) for (search, branch), text in zip(pairs, texts, strict=True)]
 
-    def _settle(self, trees: Iterable[_Tree], jobs: Sequence[tuple[_Tree, Branch]], children: Sequence[Branch]) -> int:
-        """Give every child its place; returns how many solutions came to an end."""
-        families: dict[int, list[Branch]] = {}
-        for (tree, _), child in zip(jobs, children, strict=True):
-            families.setdefault(id(tree), []).append(child)
-        ended = 0
-        open_trees: list[tuple[_Tree, list[Branch]]] = []
-        for tree in trees:
-            family = families.get(id(tree), [])
-            continuing = [child for child in family if child.stop_reason is StopReason.STOP]
-            tree.search.finished += [child for child in family if child.finished]
-            tree.search.unfinished += [c for c in family if not c.finished and c.stop_reason is not StopReason.STOP]
-            tree.room = len(continuing)
-            ended += len(family) - len(continuing)
-            tree.live = continuing
-            if len(tree.live) > self._places(tree) and len({branch.text for branch in tree.live}) > 1:
-                open_trees.append((tree, tree.live))
-        self._prune(open_trees)
-        return ended
+    def _shared(self, tree: _Tree, live: Sequence[Branch]) -> list[Branch]:
+        counts = self.allotment.shares([branch.score for branch in live])
+        for branch, count in zip(live, counts, strict=True):
+            if not count:
+                tree.search.give_up(branch)
+        return [branch for branch, count in zip(live, counts, strict=True) for _ in range(count)]
 
-    def _places(self, tree: _Tree) -> int:
-        return ceil(tree.room / self.plan.beam_width)
-
-    def _prune(self, contested: Sequence[tuple[_Tree, list[Branch]]]) -> None:
-        """Score the branches of every tree that has more than it may keep, and different ones; keep the best. Equal
-        scores stay in the order they were drawn in, which is random."""
-        scored = iter(self._scored([(tree.search, branch) for tree, live in contested for branch in live]))
-        for tree, live in contested:
-            ranked = sorted((next(scored) for _ in live), key=lambda branch: -branch.score)
-            tree.live = ranked[: self._places(tree)]
-
-    def _score_finished(self, searches: Sequence[TreeSearch]) -> None:
-        scored = iter(self._scored([(search, branch) for search in searches for branch in search.finished]))
+    def _close_bills(self, searches: Sequence[TreeSearch]) -> None:
+        """What is known at the end: wasted tokens, and the caches at their peak, which all problems share."""
+        peak = self.drawer.carrier.peak_cache_bytes + self.guide.session.peak_cache_bytes
         for search in searches:
-            search.finished = [next(scored) for _ in search.finished]
-
-    def _scored(self, items: Sequence[tuple[TreeSearch, Branch]]) -> list[Branch]:
-        """The branches with their scores; equal texts of a problem are read, and billed, once."""
-        asked: dict[tuple[int, str], tuple[TreeSearch, tuple[str, ...]]] = {}
-        for search, branch in items:
-            steps = split_by(branch.text, self.separator).steps
-            if steps:
-                asked.setdefault((id(search), branch.text), (search, steps))
-        answers = self.session.score([(s.problem.problem, steps) for s, steps in asked.values()])
-        found = dict(zip(asked, answers, strict=True))
-        for (search, _), answer in zip(asked.values(), answers, strict=True):
-            if answer:
-                search.cost += Cost(verifier_tokens=answer.tokens, verifier_attended_tokens=answer.attended)
-        scored = []
-        for search, branch in items:
-            answer = found.get((id(search), branch.text))
-            scores = answer.scores if answer else ()
-            score = aggregate(scores, self.aggregation) if scores else UNCHOOSABLE
-            scored.append(replace(branch, step_scores=scores, score=score))
-        return scored
+            search.cost = replace(search.cost, pruned_tokens=search.pruned_tokens) + Cost(cache_bytes=peak)
 
     def _warn_without_separator(self, children: Sequence[Branch]) -> None:
-        if self.plan.num_iterations > 1 and not any(child.stop_reason is StopReason.STOP for child in children):
+        drawn = [child for child in children if child.n_generated]
+        if self.plan.num_iterations > 1 and drawn and not any(child.continues for child in drawn):
             warnings.warn(
-                f"none of the first {len(children)} continuations contains the verifier's step separator "
-                f"{self.separator!r}, so {self.plan.strategy} has no step to choose and equals best-of-n; "
+                f"none of the first {len(drawn)} continuations contains the verifier's step separator "
+                f"{self.guide.separator!r}, so {self.plan.strategy} has no step to choose and equals best-of-n; "
                 "check the generator's prompt template, or use a verifier trained on this generator's step format",
-                stacklevel=2,
+                stacklevel=3,
             )
 
 
-def _until_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The text up to its first stop text, that one included, and whether there is one. Steps are drawn one by one, so
-    that a stop text with a step separator in it comes in several pieces."""
-    ends = [text.index(one) + len(one) for one in stop if one in text]
-    return (text[: min(ends)], True) if ends else (text, False)
-
-
-def _assigned(tree: _Tree) -> list[Branch]:
-    """The parent of every free place: kept branches share the room evenly, the better ones first."""
-    if not tree.live:
-        return []
-    base, extra = divmod(tree.room, len(tree.live))
-    return [branch for rank, branch in enumerate(tree.live) for _ in range(base + (rank < extra))]
+def _continuing(family: Sequence[Branch]) -> list[Branch]:
+    return [child for child in family if child.continues]

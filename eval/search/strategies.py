@@ -10,8 +10,10 @@ from .beam_search import BeamSearch
 from .best_of_n import BestOfN
 from .dvts import DVTS
 from .greedy import Greedy
+from .lookahead import Lookahead
 from .majority import Majority
 from .pass_at_n import PassAtN
+from .rebase import Rebase
 from .weighted_best_of_n import WeightedBestOfN
 
 # One name may stand for two lines of the table: the two final choices of one and the same search.
@@ -23,6 +25,8 @@ STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
     "weighted_best_of_n": (WeightedBestOfN(),),
     "beam_search": (BeamSearch(), BeamSearch("weighted")),
     "dvts": (DVTS(), DVTS("weighted")),
+    "lookahead": (Lookahead(), Lookahead("weighted")),
+    "rebase": (Rebase(), Rebase("weighted")),
 }
 
 

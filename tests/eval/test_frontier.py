@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from prm.eval.search.base import TreePlan
-from prm.eval.search.frontier import Frontier, TreeSearch
+from prm.eval.search.frontier import Frontier
+from prm.eval.search.tree import TreeSearch
 
 from prm.generation.base import SamplingParams
 from prm.rollouts import StopReason

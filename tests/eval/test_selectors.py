@@ -31,7 +31,7 @@ def pool(
 class Shelf:
     """An arena with nothing but samples."""
 
-    beam_width, num_iterations, subsets, seed = 4, 40, 64, 0
+    beam_width, num_iterations, lookahead, subsets, seed = 4, 40, 0, 64, 0
 
     def __init__(self, *pools: Candidates):
         self.pools = list(pools)
