@@ -231,7 +231,7 @@ def _accuracy_series(result: EvalResult, *, by: str) -> tuple[list[Series], list
         xs = [float(line.n) if by == "n" else line.bill.flops for line in lines]
         if not min(xs) > 0:  # free of cost, or of unknown cost (nan)
             continue
-        style, mark = LOOKS[first.method]
+        style, mark = LOOKS.get(first.method, ("solid", 7))
         color = colours.get(first.verifier, NEUTRAL)
         estimates = [line.accuracy for line in lines]
         series.append(Series.from_estimates(first.label, xs, estimates, style=style, color=color, mark=mark))
