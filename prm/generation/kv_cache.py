@@ -44,6 +44,11 @@ class InPlaceLayer(DynamicLayer):
         self.keys, self.values = self._key_room[..., :used, :], self._value_room[..., :used, :]
         return self.keys, self.values
 
+    @property
+    def key_room(self) -> torch.Tensor:
+        """The keys' buffer (B, H, T, D), spare room included; empty before the first token."""
+        return self._key_room if self.get_seq_length() else torch.empty(0)
+
     def hold(self, keys: torch.Tensor, values: torch.Tensor, used: int) -> None:
         """Take over two buffers (B, H, T, D) of which `used` tokens are filled."""
         self.lazy_initialization(keys, values)
@@ -101,33 +106,56 @@ class Spans:
     lengths: list[int]
 
 
-def gather(parts: Sequence[Spans], config: Any) -> DynamicCache:
-    """A new cache of all these rows in order, which end at one column; what lies left of the shorter ones is zero."""
+def gather(parts: Sequence[Spans], config: Any, *, spare: int | None = None) -> DynamicCache:
+    """A new cache of all these rows in order, which end at one column; what lies left of the shorter ones is zero.
+
+    Args:
+        spare: columns behind them that are to come, where it is known how many.
+    """
     gathered = in_place_cache(config)
     width = max(length for part in parts for length in part.lengths)
+    columns = _roomy(width) if spare is None else width + spare
     layers: list[Any] = gathered.layers
     for index, layer in enumerate(layers):
         sources: list[Any] = [part.cache.layers[index] for part in parts]
         if width and any(source.is_initialized for source in sources):
             keys, values = (
-                _gather_states(parts, [getattr(source, name) for source in sources], width)
+                _gather_states(parts, [getattr(source, name) for source in sources], width, columns)
                 for name in ("keys", "values")
             )
             layer.hold(keys, values, width)
     return gathered
 
 
-def _gather_states(parts: Sequence[Spans], states: Sequence[torch.Tensor], width: int) -> torch.Tensor:
-    like = next(state for state in states if state.numel())
+def held_bytes(cache: DynamicCache) -> int:
+    """Bytes of the buffers of a cache, spare room included."""
+    layers: list[Any] = cache.layers
+    return sum(2 * layer.key_room.nbytes for layer in layers if isinstance(layer, InPlaceLayer))
+
+
+def _gather_states(parts: Sequence[Spans], states: Sequence[Any], width: int, columns: int) -> torch.Tensor:
+    like = next(state for state in states if state is not None and state.numel())
     total = sum(len(part.rows) for part in parts)
-    room = like.new_empty((total, like.shape[1], _roomy(width), like.shape[3]))
+    room = like.new_empty((total, like.shape[1], columns, like.shape[3]))
     at = 0
     for part, state in zip(parts, states, strict=True):
-        # Rows side by side that come from one place, such as the samples of one prompt, are one copy.
-        for (row, end, length), same in groupby(zip(part.rows, part.ends, part.lengths, strict=True)):
-            until = at + sum(1 for _ in same)
+        spans = zip(part.ends, part.lengths, part.rows, strict=True)
+        # Rows side by side that have the same columns are one copy.
+        for (end, length), same in groupby(spans, key=lambda span: span[:2]):
+            rows = [row for _, _, row in same]
+            until = at + len(rows)
             room[at:until, :, : width - length] = 0  # masked, but a NaN there would come through
             if length:
-                room[at:until, :, width - length : width] = state[row, :, end - length : end]
+                room[at:until, :, width - length : width] = _rows_of(state[:, :, end - length : end], rows)
             at = until
     return room
+
+
+def _rows_of(state: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """These rows, without a copy where they are one and the same or stand side by side."""
+    first, count = rows[0], len(rows)
+    if all(row == first for row in rows):
+        return state[first : first + 1]
+    if all(row == first + at for at, row in enumerate(rows)):
+        return state[first : first + count]
+    return state[torch.tensor(rows, device=state.device)]
