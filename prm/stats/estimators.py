@@ -50,12 +50,23 @@ def best_of_n(scores: ArrayLike, correct: ArrayLike, n: int) -> float:
         DataError: other lengths than one score and one verdict per sample, or a score that is not a number.
     """
     right = _vector(correct, "correct", bool)
-    values = _vector(scores, "scores", float, length=len(right))
-    below = _subset_shares(len(right), n)
+    return float(choice_shares(_vector(scores, "scores", float, length=len(right)), n) @ right)
+
+
+def choice_shares(scores: ArrayLike, n: int) -> FloatArray:
+    """The chance of each sample, (M,), to be what best-of-n takes; they sum to 1. With any number of a sample as
+    weights (its score, its length) they give what best-of-n takes on average.
+
+    Raises:
+        ConfigError: n is not between 1 and M.
+        DataError: a score that is not a number.
+    """
+    values = _vector(scores, "scores", float)
+    below = _subset_shares(len(values), n)
     _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(sizes)
-    shares = below[ends] - below[ends - sizes]
-    return float(shares @ (np.bincount(block, weights=right) / sizes))
+    shares: FloatArray = ((below[ends] - below[ends - sizes]) / sizes)[block]
+    return shares
 
 
 def majority_at_n(classes: ArrayLike, correct: ArrayLike, n: int) -> float:

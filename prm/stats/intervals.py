@@ -1,8 +1,9 @@
-"""Error bars over problems: bootstrap, paired differences, Wilson's interval, and how many problems a claim needs.
+"""Error bars over problems: bootstrap, paired differences, and score intervals where counts are small.
 
 The values are one per problem, computed by `prm.stats.estimators` or by grading one run of a search. Problems are the
 unit of resampling because they are what a new test set would change; problems that share a source (paraphrases of one
-question, say) share a cluster and are drawn together.
+question, say) share a cluster and are drawn together. All functions draw the same resamples at one seed, so that the
+noise of resampling cancels between numbers that stand side by side.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from prm.errors import ConfigError, DataError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+SMALL_COUNT = 10
+"""Outcomes of one kind below which a bootstrap of yes-or-no values is too narrow, and a score interval stands in."""
 
 _CHUNK = 4_000_000  # resampled indices held at a time, 32 MB
 
@@ -55,7 +59,9 @@ def bootstrap_mean(
 ) -> Estimate:
     """The mean of one value per problem with its percentile bootstrap interval.
 
-    Where every value is 0, or every value is 1, the bootstrap would claim certainty; Wilson's interval stands in.
+    Where every value is 0 or 1 and fewer than `SMALL_COUNT` problems have one of them, Wilson's interval stands in:
+    the bootstrap is too narrow there, and claims certainty where all values are equal. Clusters that agree are counted
+    as one problem each.
 
     Args:
         values: (P,) one number per problem.
@@ -65,10 +71,11 @@ def bootstrap_mean(
         DataError: no values, or one that is not a number.
     """
     x = _values(values)
-    if (x == x[0]).all() and x[0] in (0.0, 1.0):
-        units = len(x) if clusters is None else len(np.unique(np.asarray(clusters)))
-        bar = wilson(round(units * x[0]), units, confidence=confidence)
-        return Estimate(float(x[0]), bar.low, bar.high, len(x))
+    units = int(cluster_index(clusters, len(x)).max()) + 1
+    counted = units == len(x) or bool((x == x[0]).all())
+    if counted and _is_binary(x) and min(x.mean(), 1 - x.mean()) * units < SMALL_COUNT:
+        bar = wilson(round(units * x.mean()), units, confidence=confidence)
+        return Estimate(float(x.mean()), bar.low, bar.high, len(x))
     return _bootstrap(x, clusters, confidence, resamples, seed)
 
 
@@ -83,6 +90,10 @@ def paired_difference(
 ) -> Estimate:
     """The mean of a - b over the same problems: what is common to both methods on a problem cancels.
 
+    Where all values are 0 or 1 and the two differ on fewer than `SMALL_COUNT` problems, the interval is Bonett and
+    Price's (2012, J. Educ. Behav. Stat. 37): one more problem on either side, so that agreement on a few problems is
+    not taken for certainty.
+
     Args:
         a: (P,) values of one method.
         b: (P,) values of the other, in the same order of problems.
@@ -96,7 +107,44 @@ def paired_difference(
             f"{len(first)} and {len(second)} values cannot be paired",
             remedy="Compare the two methods on the same problems",
         )
-    return _bootstrap(first - second, clusters, confidence, resamples, seed)
+    difference = first - second
+    alone = clusters is None or len(np.unique(np.asarray(clusters))) == len(first)
+    if alone and _is_binary(first) and _is_binary(second) and np.abs(difference).sum() < SMALL_COUNT:
+        return _bonett_price(difference, confidence)
+    return _bootstrap(difference, clusters, confidence, resamples, seed)
+
+
+def bootstrap_of_means(
+    statistic: Callable[[FloatArray], FloatArray],
+    columns: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    clusters: ArrayLike | None = None,
+) -> Estimate:
+    """A function of several means over problems (a ratio of gains, an accuracy at equal cost, the peak of a curve)
+    with its percentile bootstrap interval. What the function chooses by the means it chooses anew in every resample.
+
+    Args:
+        statistic: takes means (R, K) of the K columns in R resamples, and returns R values.
+        columns: (P, K) numbers of each problem.
+        clusters: (P,) names; problems of one cluster are drawn together.
+
+    Resamples on which the statistic is undefined (nan) are left out; where all are, the interval is nan.
+
+    Raises:
+        DataError: no problems, or a number that is none.
+    """
+    table = np.asarray(columns, dtype=float)
+    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+        raise DataError(f"columns of shape {table.shape} are not finite numbers of each problem")
+    sums, sizes = cluster_sums(table, clusters)
+    means = [drawn @ sums / (drawn @ sizes)[:, None] for drawn in resampled_counts(len(sizes), resamples, seed)]
+    found = np.concatenate([statistic(one) for one in means])
+    found = found[~np.isnan(found)]
+    low, high = _percentiles(found, confidence) if found.size else (math.nan, math.nan)
+    return Estimate(float(statistic(table.mean(axis=0, keepdims=True))[0]), low, high, len(table))
 
 
 def bootstrap_statistic(
@@ -147,11 +195,62 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
     return Estimate(p, low, high, n)
 
 
+def cluster_sums(columns: FloatArray, clusters: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
+    """Sums of the columns (U, K) and numbers of problems (U,) of each cluster; a problem alone is a cluster of one.
+
+    Raises:
+        DataError: other than one cluster for each problem.
+    """
+    if clusters is None:
+        return columns, np.ones(len(columns))
+    index = cluster_index(clusters, len(columns))
+    sizes = np.bincount(index).astype(np.float64)
+    sums = np.zeros((len(sizes), columns.shape[1]))
+    np.add.at(sums, index, columns)
+    return sums, sizes
+
+
+def cluster_index(clusters: ArrayLike | None, problems: int) -> IntArray:
+    """The number of each problem's cluster, (P,), from 0 on.
+
+    Raises:
+        DataError: other than one cluster for each problem.
+    """
+    if clusters is None:
+        return np.arange(problems)
+    names: NDArray[Any] = np.asarray(clusters)
+    if names.shape != (problems,):
+        raise DataError(f"{names.size} clusters for {problems} problems", remedy="Give every problem one cluster")
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def resampled_counts(units: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+    """How often each unit is drawn in each resample, in chunks of (R, units)."""
+    for drawn in _draws(units, resamples, seed):
+        rows = len(drawn)
+        flat = (drawn + units * np.arange(rows)[:, None]).ravel()
+        yield np.bincount(flat, minlength=rows * units).reshape(rows, units).astype(np.float64)
+
+
 def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, resamples: int, seed: int) -> Estimate:
-    sums, sizes = _cluster_sums(x, clusters)
+    columns, sizes = cluster_sums(x[:, None], clusters)
+    sums = columns[:, 0]
     means = np.concatenate([sums[i].sum(axis=1) / sizes[i].sum(axis=1) for i in _draws(len(sums), resamples, seed)])
     low, high = _percentiles(means, confidence)
     return Estimate(float(x.mean()), low, high, len(x))
+
+
+def _bonett_price(difference: FloatArray, confidence: float) -> Estimate:
+    """The interval of a difference of paired proportions; `difference` (P,) is -1, 0 or 1."""
+    n = len(difference)
+    ahead, behind = (float((difference == sign).sum() + 1) / (n + 2) for sign in (1, -1))
+    centre = ahead - behind
+    half = _z_two_sided(confidence) * math.sqrt((ahead + behind - centre**2) / (n + 2))
+    return Estimate(float(difference.mean()), max(centre - half, -1.0), min(centre + half, 1.0), n)
+
+
+def _is_binary(x: FloatArray) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
 
 
 def _values(values: ArrayLike) -> FloatArray:
@@ -161,18 +260,6 @@ def _values(values: ArrayLike) -> FloatArray:
     if not np.isfinite(x).all():
         raise DataError("a problem's value is not a finite number", remedy="Leave out problems without a result")
     return x
-
-
-def _cluster_sums(x: FloatArray, clusters: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
-    """Sum of values and number of problems of each cluster; a problem alone is a cluster of one."""
-    if clusters is None:
-        return x, np.ones(len(x))
-    names: NDArray[Any] = np.asarray(clusters)
-    if names.shape != x.shape:
-        raise DataError(f"{names.size} clusters for {len(x)} problems", remedy="Give every problem one cluster")
-    _, index = np.unique(names, return_inverse=True)
-    sums: FloatArray = np.bincount(index, weights=x).astype(np.float64)
-    return sums, np.bincount(index).astype(np.float64)
 
 
 def _draws(units: int, resamples: int, seed: int) -> Iterator[IntArray]:

@@ -12,7 +12,7 @@ import pytest
 
 from prm.errors import ConfigError, DataError
 from prm.stats import estimators
-from prm.stats.estimators import best_of_n, majority_at_n, no_skill, pass_at_n, weighted_best_of_n
+from prm.stats.estimators import best_of_n, choice_shares, majority_at_n, no_skill, pass_at_n, weighted_best_of_n
 
 Case = tuple[list[int], list[int], list[bool]]  # integer scores (exact sums), classes, correct
 
@@ -73,6 +73,20 @@ def test_every_estimator_equals_the_mean_over_all_subsets(case: Case) -> None:
         assert majority_at_n(classes, correct, n) == pytest.approx(expected, abs=1e-12)
         expected = over_subsets(total, n, vote_by_hand(scores, classes, correct))
         assert weighted_best_of_n(scores, classes, correct, n) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", random_cases(40, seed=2), ids=lambda case: f"M{len(case[0])}")
+def test_any_number_of_the_chosen_sample_is_its_mean_over_all_subsets(case: Case) -> None:
+    scores, classes, _ = case
+    total = len(scores)
+    for n in range(1, total + 1):
+        means = []
+        for row in combinations(range(total), n):
+            top = [i for i in row if scores[i] == max(scores[j] for j in row)]
+            means.append(sum(classes[i] for i in top) / len(top))
+        shares = choice_shares(scores, n)
+        assert shares.sum() == pytest.approx(1)
+        assert shares @ np.array(classes) == pytest.approx(sum(means) / len(means), abs=1e-12)
 
 
 def test_hand_worked_examples() -> None:

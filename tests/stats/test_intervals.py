@@ -11,6 +11,7 @@ from prm.errors import ConfigError, DataError
 from prm.stats.intervals import (
     Estimate,
     bootstrap_mean,
+    bootstrap_of_means,
     bootstrap_statistic,
     paired_difference,
     wilson,
@@ -74,9 +75,79 @@ def test_pairing_removes_what_the_methods_share() -> None:
 
 
 def test_equal_methods_differ_by_nothing() -> None:
-    found = paired_difference([1, 0, 1], [1, 0, 1])
+    found = paired_difference([1, 0.5, 1], [1, 0.5, 1])
     assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
     assert not found.clear_of(0.0)
+
+
+def test_agreement_on_a_few_problems_is_no_certainty() -> None:
+    few, many = paired_difference([1, 0, 1], [1, 0, 1]), paired_difference([1.0, 0.0] * 200, [1.0, 0.0] * 200)
+    assert few.mean == many.mean == 0.0
+    assert few.high == -few.low > 0.5
+    assert 0 < many.high == -many.low < 0.01
+    # Bonett and Price (2012): proportions (n12 + 1) / (n + 2) and (n21 + 1) / (n + 2); here n12 = 3, n21 = 1, n = 20.
+    a, b = [1.0] * 3 + [0.0] * 17, [0.0] * 3 + [1.0] + [0.0] * 16
+    found = paired_difference(a, b)
+    assert found.mean == pytest.approx(2 / 20)
+    centre = 4 / 22 - 2 / 22
+    half = 1.959964 * math.sqrt((4 / 22 + 2 / 22 - centre**2) / 22)
+    assert (found.low, found.high) == (pytest.approx(centre - half), pytest.approx(centre + half))
+
+
+def test_a_difference_of_few_outcomes_is_covered_as_often_as_the_interval_says() -> None:
+    rng = np.random.default_rng(7)
+    hits = 0
+    for trial in range(400):
+        b = rng.random(60) < 0.9
+        a = b | (rng.random(60) < 0.5)  # mends half of the failures: true gain .05
+        found = paired_difference(a.astype(float), b.astype(float), resamples=200, seed=trial)
+        hits += found.low <= 0.05 <= found.high
+    assert hits / 400 >= 0.93
+
+
+def test_a_rare_outcome_gets_wilsons_interval_and_a_common_one_the_bootstrap() -> None:
+    rare = bootstrap_mean([1.0] * 3 + [0.0] * 97)
+    expected = wilson(3, 100)
+    assert (rare.low, rare.high) == (expected.low, expected.high)
+    common = bootstrap_mean([1.0] * 30 + [0.0] * 70)
+    assert (common.low, common.high) != (wilson(30, 100).low, wilson(30, 100).high)
+    shares = bootstrap_mean([0.5] * 3 + [0.0] * 97)  # averages over subsets are no counts
+    assert shares.low < 0.01
+
+
+def test_rare_outcomes_of_clusters_that_disagree_are_bootstrapped_by_cluster() -> None:
+    values = [1.0, 0.0] + [0.0] * 38
+    names = [i // 2 for i in range(40)]
+    assert bootstrap_mean(values, clusters=names).low == 0.0
+    assert bootstrap_mean([0.0] * 40, clusters=names).high == wilson(0, 20).high
+
+
+def test_a_function_of_means_has_the_interval_of_the_mean_where_it_is_one() -> None:
+    values = np.random.default_rng(8).random((50, 2))
+    names = np.repeat(np.arange(25), 2)
+    for clusters in (None, names):
+        found = bootstrap_of_means(lambda means: means[:, 1], values, clusters=clusters, seed=5)
+        expected = bootstrap_mean(values[:, 1], clusters=clusters, seed=5)
+        assert (found.mean, found.n) == (pytest.approx(expected.mean), 50)
+        assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+def test_a_ratio_of_means_agrees_with_resampling_by_hand() -> None:
+    rng = np.random.default_rng(9)
+    columns = np.stack([rng.random(30), 1 + rng.random(30)], axis=1)
+    found = bootstrap_of_means(lambda m: m[:, 0] / m[:, 1], columns, resamples=500, seed=2)
+    rows = np.random.default_rng(2).integers(0, 30, size=(500, 30))
+    by_hand = [columns[i, 0].sum() / columns[i, 1].sum() for i in rows]
+    assert found.mean == pytest.approx(columns[:, 0].sum() / columns[:, 1].sum())
+    assert [found.low, found.high] == pytest.approx(list(np.quantile(by_hand, [0.025, 0.975])))
+
+
+def test_resamples_in_which_a_function_is_undefined_are_left_out() -> None:
+    columns = np.array([[1.0, 0.0], [1.0, 1.0]])
+    found = bootstrap_of_means(lambda m: np.where(m[:, 1] > 0, m[:, 0] / np.maximum(m[:, 1], 1e-9), np.nan), columns)
+    assert (found.mean, found.low, found.high) == (2.0, 1.0, 2.0)
+    nothing = bootstrap_of_means(lambda m: np.full(len(m), np.nan), columns)
+    assert math.isnan(nothing.mean) and math.isnan(nothing.low)
 
 
 def test_wilson_matches_the_published_example() -> None:
@@ -120,6 +191,8 @@ def test_bad_values_are_refused() -> None:
         paired_difference([1, 2], [1, 2, 3])
     with pytest.raises(DataError, match="1 clusters for 2 problems"):
         bootstrap_mean([1.0, 2.0], clusters=["a"])
+    with pytest.raises(DataError, match="not finite numbers of each problem"):
+        bootstrap_of_means(lambda m: m[:, 0], [[1.0], [math.inf]])
     with pytest.raises(DataError, match="3 successes of 2"):
         wilson(3, 2)
     with pytest.raises(ConfigError, match="confidence must be between 0 and 1"):
