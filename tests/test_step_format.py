@@ -70,3 +70,67 @@ def test_a_chat_template_that_writes_the_date_gives_the_same_prompt_on_every_day
     date = "\n  {% if strftime_now is defined %}{% set today = strftime_now('%d %b %Y') %}{% endif %}\n{{ today }}: "
     chatty.chat_template = date + "{{ messages[0].content }}"
     assert PromptFormat("{problem}", chat=True).text("7+5", chatty) == "\n26 Jul 2024: 7+5"
+
+
+CHAT = (
+    "{% for turn in messages %}<{{ turn.role }}>{{ turn.content | trim }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def chatty(tokenizer: Any) -> Any:
+    import copy
+
+    found = copy.deepcopy(tokenizer)
+    found.chat_template = CHAT
+    return found
+
+
+def test_steps_as_turns_are_answered_by_the_assistant_and_scored_before_the_answer(tokenizer: Any) -> None:
+    talker = chatty(tokenizer)
+    form = StepFormat(PromptFormat("{problem}", chat=True), "", before_first=" ", turn_answer="+", split_on="\n")
+    encoded = form.encode("7+5-3", STEPS[:2], talker)
+    turns = [{"role": "user", "content": "7+5-3 7+5=12"}, {"role": "assistant", "content": "+"}]
+    turns += [{"role": "user", "content": "12-3=9"}, {"role": "assistant", "content": "+"}]
+    whole = talker.apply_chat_template(turns, tokenize=False)
+    assert talker.decode(encoded.input_ids) == whole.removesuffix("+<end>")
+    assert encoded.input_ids[: encoded.prompt_length] == form.prompt_ids("7+5-3", talker)
+    for number, position in enumerate(encoded.score_positions, start=1):
+        assert talker.decode(encoded.input_ids[: position + 1]) + "+<end>" == talker.apply_chat_template(
+            turns[: 2 * number], tokenize=False
+        )
+    assert form.text_separator == "\n"
+
+
+def test_texts_around_steps_are_encoded_with_them(tokenizer: Any) -> None:
+    form = StepFormat(PromptFormat("{problem}"), " k", before_first=" ", between="\n")
+    encoded = form.encode("7+5-3", STEPS, tokenizer)
+    assert tokenizer.decode(encoded.input_ids) == "7+5-3 7+5=12 k\n12-3=9 k\nA: 9 k"
+    pieces = [form.step_ids(step, tokenizer, first=not index) for index, step in enumerate(STEPS)]
+    assert encoded.input_ids == form.prompt_ids("7+5-3", tokenizer) + [id_ for ids in pieces for id_ in ids]
+
+
+def test_a_whole_text_has_its_scores_where_its_steps_end(tokenizer: Any) -> None:
+    plain = StepFormat(PromptFormat("{problem}"), " k", before_first=" ", between="\n")
+    whole = StepFormat(PromptFormat("{problem}"), " k", before_first=" ", between="\n", whole_text=True)
+    expected, found = (form.encode("7+5-3", STEPS, tokenizer) for form in (plain, whole))
+    assert found == expected  # this tokenizer has one id for each byte, so that pieces and whole are the same
+    cut = whole.encode("7+5-3", STEPS, tokenizer, max_length=found.score_positions[1] + 1)
+    assert cut.score_positions == found.score_positions[:2] and cut.n_dropped == 1
+    assert cut.input_ids == found.input_ids[: found.score_positions[1] + 1]
+    with pytest.raises(FormatError, match="a step by itself has no ids"):
+        whole.step_ids("7+5=12", tokenizer)
+
+
+def test_a_prompt_can_ask_for_the_bos_token(tokenizer: Any) -> None:
+    import copy
+
+    with_bos = copy.deepcopy(tokenizer)
+    with_bos.bos_token = with_bos.eos_token
+    plain = PromptFormat("{problem}\n").ids("7+5", with_bos)
+    assert PromptFormat("{problem}\n", bos=True).ids("7+5", with_bos) == [with_bos.bos_token_id, *plain]
+
+
+def test_turns_need_a_chat() -> None:
+    with pytest.raises(ConfigError, match="set chat to true"):
+        StepFormat(turn_answer="+")
