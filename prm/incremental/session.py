@@ -162,10 +162,13 @@ def session_of(verifier: Verifier, cache_tokens: int = CACHE_TOKENS) -> Incremen
 
 
 def keeps_beginnings(verifier: Verifier) -> bool:
-    """Whether the cache of a text holds the caches of all its beginnings, in every model that is read."""
+    """Whether the cache of a text holds the caches of all its beginnings, in every model that is read, and steps are
+    encoded one by one."""
     from prm.generation.kv_cache import can_gather, in_place_cache
     from prm.heads import attends_causally
 
+    if getattr(verifier.spec.step_format, "whole_text", False):
+        return False
     return all(attends_causally(model) and can_gather(in_place_cache(model.config)) for model in models_of(verifier))
 
 

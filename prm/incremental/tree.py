@@ -1,5 +1,6 @@
 """The verifier's own encoding of a search tree: a prompt at the root, one step and its separator at each node.
 
+The ids of a beginning do not change when a step is added (DESIGN.md, decision 5), so that each node has its own.
 A node knows its token ids, its score once it is read, and the row of a key-value cache in which the text up to its end
 lies, while that is kept. Nothing here runs a model.
 """
@@ -106,17 +107,17 @@ class ScoreTree:
             FormatError: a step that cannot be encoded, or a solution longer than the verifier reads.
         """
         problem, steps = item
-        if problem not in self.roots:
-            self.roots[problem] = Node(self.step_format.prompt.ids(problem, self.tokenizer))
-        nodes = [self.roots[problem]]
-        for step in steps:
-            known = nodes[-1].children.get(step)
-            if known is None:
-                known = Node(self.step_format.step_ids(step, self.tokenizer), nodes[-1])
-                if known.end > self.max_length:
-                    raise FormatError(f"a solution is longer than the verifier's max_length of {self.max_length}")
-                nodes[-1].children[step] = known
-            nodes.append(known)
+        nodes = self.known_path(item)
+        if len(nodes) == len(steps) + 1:
+            return nodes
+        encoded = self.step_format.encode(problem, steps, self.tokenizer)
+        if len(encoded.input_ids) > self.max_length:
+            raise FormatError(f"a solution is longer than the verifier's max_length of {self.max_length}")
+        if not nodes:
+            nodes = [self.roots.setdefault(problem, Node(encoded.input_ids[: encoded.prompt_length]))]
+        for at in range(len(nodes) - 1, len(steps)):
+            parent, end = nodes[-1], encoded.score_positions[at] + 1
+            nodes.append(parent.children.setdefault(steps[at], Node(encoded.input_ids[parent.end : end], parent)))
         return nodes
 
     def known_path(self, item: Item) -> list[Node]:
