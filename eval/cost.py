@@ -80,7 +80,7 @@ class Bill:
             part,
             prefilled_tokens=prefilled,
             cached_tokens=max(n * prompt - prefilled, 0.0),
-            generator_flops=self.generator_flops * (part.generated_tokens + prefilled) / through if through else 0.0,
+            generator_flops=self.generator_flops * ((part.generated_tokens + prefilled) / through if through else share),
         )
 
     def to_dict(self, *, zeros: bool = True) -> dict[str, float | None]:

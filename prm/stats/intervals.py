@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -225,18 +226,28 @@ def cluster_index(clusters: ArrayLike | None, problems: int) -> IntArray:
 
 
 def resampled_counts(units: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each unit is drawn in each resample, in chunks of (R, units)."""
-    for drawn in _draws(units, resamples, seed):
-        rows = len(drawn)
-        flat = (drawn + units * np.arange(rows)[:, None]).ravel()
-        yield np.bincount(flat, minlength=rows * units).reshape(rows, units).astype(np.float64)
+    """How often each unit is drawn in each resample, in chunks of (R, units); not to be written to."""
+    if resamples * units <= _CHUNK:
+        yield _few_counts(units, resamples, seed)
+    else:
+        yield from map(_counts, _draws(units, resamples, seed))
+
+
+@lru_cache(maxsize=2)  # 32 MB each at most; a report asks hundreds of times for the same ones
+def _few_counts(units: int, resamples: int, seed: int) -> FloatArray:
+    return np.concatenate([_counts(drawn) for drawn in _draws(units, resamples, seed)])
+
+
+def _counts(drawn: IntArray) -> FloatArray:
+    rows, units = drawn.shape
+    flat = (drawn + units * np.arange(rows)[:, None]).ravel()
+    return np.bincount(flat, minlength=rows * units).reshape(rows, units).astype(np.float64)
 
 
 def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, resamples: int, seed: int) -> Estimate:
-    columns, sizes = cluster_sums(x[:, None], clusters)
-    sums = columns[:, 0]
-    means = np.concatenate([sums[i].sum(axis=1) / sizes[i].sum(axis=1) for i in _draws(len(sums), resamples, seed)])
-    low, high = _percentiles(means, confidence)
+    sums, sizes = cluster_sums(x[:, None], clusters)
+    counts = resampled_counts(len(sizes), resamples, seed)
+    low, high = _percentiles(np.concatenate([c @ sums[:, 0] / (c @ sizes) for c in counts]), confidence)
     return Estimate(float(x.mean()), low, high, len(x))
 
 

@@ -75,6 +75,8 @@ def test_samples_whose_engine_counts_no_prompt_are_shared_out_evenly() -> None:
     part = whole.of_some(2, 8)
     assert (part.generated_tokens, part.prefilled_tokens, part.cached_tokens) == (10, 0, 0)
     assert math.isnan(part.generator_flops)
+    assert math.isnan(Bill(generator_flops=math.nan).of_some(2, 8).generator_flops)
+    assert Bill(generator_flops=80).of_some(2, 8).generator_flops == 20
 
 
 def test_money_is_tokens_by_their_prices_and_hours_of_the_machine() -> None:
