@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prm.eval.allocation import split_folds
 from prm.eval.cost import Bill
 from prm.eval.exchange import RATIOS, Exchange, Side, exchange, exchange_multiple, read_side
 from prm.eval.results import MethodResult, method_result
@@ -93,11 +94,16 @@ def test_neither_oracles_nor_controls_nor_unknown_costs_are_on_the_curve(small: 
 
 
 def test_the_choice_is_made_on_other_problems(large: Side) -> None:
-    noise = tuple(line("majority", n, 0.5, 15.0) for n in range(2, 22))
-    found = exchange(Side("small", 100, (line("pass_at_n", 1, 0.3, 10.0), *noise)), large)
-    best = max(noise, key=lambda one: one.accuracy.mean)
-    assert found.lines[0].method == best.key
-    assert found.lines[0].accuracy.mean < best.accuracy.mean - 0.01
+    # Each method is right on one fold alone, for which the others do not choose it.
+    first, second, *_ = split_folds(PROBLEMS, 5, seed=0)
+    lucky = []
+    for n, fold in ((2, first), (3, second)):
+        results = [ProblemResult(float(row in fold), Bill(generator_flops=15.0)) for row in range(PROBLEMS)]
+        lucky.append(method_result(results, method="majority", n=n))
+    once = method_result([ProblemResult(0.0, Bill(generator_flops=10.0))] * PROBLEMS, method="pass_at_n", n=1)
+    found = exchange(Side("small", 100, (once, *lucky)), large)
+    assert lucky[0].accuracy.mean == lucky[1].accuracy.mean == 0.2
+    assert found.lines[0].accuracy.mean == 0.0
 
 
 def test_a_finding_is_read_back_from_json_as_it_was_written(small: Side, large: Side) -> None:
