@@ -12,22 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prm.grading import ExactGrader
-from prm.report.formatting import Column, Value, seconds
+from prm.report.formatting import Column, Value
 from prm.report.terminal import render_table
 from prm.rollouts import Cost, Outcome, Rollout
 
 from .first_error import LUCK, Belief, pass_rates
+from .generation_time import BATCH_ROWS, Speed, Work, time_line
 from .labelers import FIRST_ERROR, JUDGE, MONTE_CARLO, OMEGA, Workbench, labelers_used
-from .ledger_tally import LedgerTally, tally_ledger
+from .ledger_tally import LedgerTally
 from .prefixes import NOTHING, Prefix, PrefixResult, open_prefixes, sampled_prefixes
 from .request_bounds import DECIDED, JudgePrompts, TreeBound, label_plan, n_votes
-from .stage import StageOutput, read_json_object
 
 if TYPE_CHECKING:
     from .label_config import LabelConfig
@@ -47,7 +46,7 @@ class Estimate:
             for: sharing between prefixes makes it less.
         votes: a judge's answers, whose length nobody knows beforehand.
         at_most: the most completions and votes that the rules allow, `None` where that is not known.
-        generated_at_most: the most generated tokens, where `generated` is not known but this is.
+        work: what decides the time; `None` where the tokens are not known. At most, where `generated` is not known.
         notes: what the figures do not say.
     """
 
@@ -56,7 +55,7 @@ class Estimate:
     prefilled: float | None
     votes: int = 0
     at_most: int | None = None
-    generated_at_most: int | None = None
+    work: Work | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -73,6 +72,7 @@ def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
     return replace(
         played,
         generated=None,
+        work=None,
         prefilled=None if tokens is None or played.prefilled is None else played.prefilled + tokens,
         votes=votes,
         notes=(*played.notes, *_judge_notes(config, played, prompts, votes)),
@@ -82,14 +82,16 @@ def estimate_label(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
 def _played(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate:
     """What the labelers that complete prefixes take."""
     some = _whole_problems(rollouts, _MOST_ROLLOUTS)
-    first = _DryBench(config, some)
+    scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
+    first = _DryBench(config, some, scale)
     benches = (first, first.second())  # as in a consensus, whose labelers draw samples of their own
-    results: list[PrefixResult] = []
+    results, work = list[PrefixResult](), Work()
     for bench, name in zip(benches, labelers_used(config), strict=False):
         if name in SIMULATED:
             bench.labeler(name).label(some)
-            results += bench.pool.results.values()
-    scale = len(sampled_prefixes(rollouts)) / max(1, len(sampled_prefixes(some)))
+            pool: Any = bench.pool
+            results += pool.results.values()
+            work += pool.work
     cost = sum((result.cost for result in results), Cost())
     known = any(rollout.cost.generated_tokens for rollout in some) or not results
     notes = [] if known else ["tokens: unknown, for the rollouts carry no token counts"]
@@ -100,6 +102,7 @@ def _played(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate:
         scale * cost.generated_tokens if known else None,
         scale * cost.prefilled_tokens if known else None,
         at_most=label_plan(config, rollouts).requests,
+        work=work if known else None,
         notes=tuple(notes),
     )
 
@@ -124,7 +127,9 @@ def _estimate_tree(config: LabelConfig, rollouts: Sequence[Rollout]) -> Estimate
         f"generated tokens, where no solution has more than {most.depth:,} steps, the longest rollout's; commonly "
         f"far fewer. {most.searched:,} of {most.problems:,} problems may be searched"
     )
-    return Estimate(None, None, None, generated_at_most=tokens, notes=(note,))
+    rows = config.max_batch_rows or BATCH_ROWS
+    steps = config.max_new_tokens * max(most.rounds, most.completions / rows)
+    return Estimate(None, None, None, work=Work(tokens, steps, most.rounds), notes=(note,))
 
 
 def estimate_rollout(requests: int, max_new_tokens: int, done: LedgerTally) -> Estimate:
@@ -132,11 +137,12 @@ def estimate_rollout(requests: int, max_new_tokens: int, done: LedgerTally) -> E
     if not done.completions:
         bound = f"tokens: at most {requests * max_new_tokens:,} generated; known better after the first samples"
         return Estimate(requests, None, None, at_most=requests, notes=(bound,))
-    each = requests / done.completions
-    return Estimate(requests, each * done.generated, each * done.prefilled, at_most=requests)
+    each, spent = requests / done.completions, Work.done(done)
+    work = Work(each * spent.tokens, each * spent.steps, rounds=1)
+    return Estimate(requests, each * done.generated, each * done.prefilled, at_most=requests, work=work)
 
 
-def estimate_table(estimate: Estimate, done: LedgerTally, tokens_per_second: float | None) -> str:
+def estimate_table(estimate: Estimate, done: LedgerTally, speed: Speed | None) -> str:
     """In all, in the ledger already, and left: completions, tokens and time, for the terminal."""
     names = ("estimated", "in the ledger", "left")
     headers: list[str | Column] = ["", *(Column(name, "integer") for name in names)]
@@ -147,43 +153,23 @@ def estimate_table(estimate: Estimate, done: LedgerTally, tokens_per_second: flo
     ]
     if estimate.votes:
         rows.append(_line("judge's votes", estimate.votes, done.votes))
-    lines = [render_table(headers, rows), _time(estimate, done, tokens_per_second)]
+    lines = [render_table(headers, rows), _time(estimate, done, speed)]
     if estimate.at_most not in (None, round(estimate.completions or 0) + estimate.votes):
         lines.append(f"at most {estimate.at_most:,} requests, whatever comes out")
     return "\n".join([*lines, *estimate.notes])
-
-
-def measured_speed(output: StageOutput, rollouts_path: str | Path | None = None) -> float | None:
-    """Generated tokens per second of the stage itself, or of the rollouts' stage; `None` where none was measured."""
-    done = tally_ledger(output.ledger_path)
-    if done.generated and done.seconds:
-        return done.generated / done.seconds
-    if rollouts_path is None:
-        return None
-    folder = Path(rollouts_path).parent
-    seconds_spent = read_json_object(folder / "rollout_run.json").get("generation_seconds")
-    tokens = (read_json_object(folder / "rollout_report.json").get("cost") or {}).get("generated_tokens")
-    return tokens / seconds_spent if tokens and seconds_spent else None
-
-
-def dry_table(estimate: Estimate, output: StageOutput, speed: float | None) -> str:
-    """The estimate beside what the output's ledger has of it already."""
-    return estimate_table(estimate, output.tally(), speed)
 
 
 def _line(name: str, estimated: float | None, done: int) -> list[Value]:
     return [name, estimated, done, None if estimated is None else max(0.0, estimated - done)]
 
 
-def _time(estimate: Estimate, done: LedgerTally, tokens_per_second: float | None) -> str:
-    bounds = [("about", estimate.generated), ("at most about", estimate.generated_at_most)]
-    word, tokens = next((pair for pair in bounds if pair[1] is not None), ("", None))
-    if tokens is None:
+def _time(estimate: Estimate, done: LedgerTally, speed: Speed | None) -> str:
+    if estimate.work is None:
         return "time: unknown, for the tokens are"
-    if not tokens_per_second:
+    if speed is None:
         return "time: unknown, for no speed was measured (rollout_run.json beside the rollouts holds one)"
-    left = seconds(max(0.0, tokens - done.generated) / tokens_per_second)
-    return f"time: {word} {left}, at {tokens_per_second:,.0f} generated tokens per second"
+    word = "about" if estimate.generated is not None else "at most about"
+    return time_line(word, estimate.work, Work.done(done), speed)
 
 
 def _whole_problems(rollouts: Sequence[Rollout], most: int) -> list[Rollout]:
@@ -198,13 +184,14 @@ def _whole_problems(rollouts: Sequence[Rollout], most: int) -> list[Rollout]:
 class _DryBench(Workbench):
     """A workbench whose pool is played."""
 
-    def __init__(self, config: LabelConfig, rollouts: Sequence[Rollout]):
+    def __init__(self, config: LabelConfig, rollouts: Sequence[Rollout], scale: float = 1.0):
+        self.scale = scale
         nothing: Any = None  # no labeler that is played writes to a ledger
         super().__init__(config, nothing, ExactGrader(), lambda count: None, rollouts)
 
     @cached_property
     def pool(self) -> Any:
-        return PlayedPool(self.rollouts)
+        return PlayedPool(self.rollouts, rows=self.config.max_batch_rows or BATCH_ROWS, scale=self.scale)
 
 
 @dataclass
@@ -217,12 +204,20 @@ class _Drawn:
 
 
 class PlayedPool:
-    """In the place of a `CompletionPool`: completions that are drawn from what the rollouts let expect."""
+    """In the place of a `CompletionPool`: completions that are drawn from what the rollouts let expect.
+
+    Args:
+        rows: of a generator's batch.
+        scale: rollouts of the run that each of these stands for.
+
+    `work` is what the rounds take.
+    """
 
     keep_texts = False
 
-    def __init__(self, rollouts: Sequence[Rollout], seed: int = 0):
-        self.grader = ExactGrader()
+    def __init__(self, rollouts: Sequence[Rollout], seed: int = 0, rows: int = BATCH_ROWS, scale: float = 1.0):
+        self.grader, self.rows, self.scale = ExactGrader(), rows, scale
+        self.work = Work()
         self.results: dict[Prefix, PrefixResult] = {}
         self.rng = np.random.default_rng(seed)
         self.lengths_known = any(rollout.cost.generated_tokens for rollout in rollouts)
@@ -234,12 +229,17 @@ class PlayedPool:
 
     def grow(self, wants: Mapping[Prefix, int]) -> None:
         """Draw what is missing."""
+        lengths, prefilled = list[float](), 0.0
         for prefix, count in wants.items():
             missing = count - self[prefix].n_asked
             if missing > 0:
                 assumed = self._assumed[prefix]
+                lengths += [assumed.left] * missing
+                prefilled += assumed.prompt
                 cost = Cost(round(missing * assumed.left), round(assumed.prompt))
                 self.results[prefix] = self[prefix] + PrefixResult(self._outcomes(assumed.chance, missing), cost=cost)
+        if lengths:
+            self.work += Work.of_round(lengths, prefilled, self.rows, self.scale)
 
     def _outcomes(self, chance: float, count: int) -> tuple[Outcome | None, ...]:
         decided, right = self.rng.random(count) >= self.undecided, self.rng.random(count) < chance

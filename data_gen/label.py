@@ -29,8 +29,9 @@ from prm.rows.facts import problem_set
 from prm.run_record import RunRecord, prepare_output
 
 from .consensus import REJECTED_FILE, ConsensusLabeler
-from .dry_run import dry_table, estimate_label, measured_speed
+from .dry_run import estimate_label, estimate_table
 from .first_error import FirstErrorLabeler
+from .generation_time import measured_speed
 from .judge import JudgeLabeler
 from .label_config import LabelConfig
 from .label_page import page_is_fresh, write_label_page
@@ -39,6 +40,7 @@ from .labeler import Labeler
 from .labelers import OMEGA, Workbench, completion_splitter, needs_answers
 from .push import DatasetPushConfig, push_labels
 from .request_bounds import label_plan
+from .request_match import label_keys
 from .shards import parse_shard, shard_facts, shard_positions
 from .stage import StageOutput, StageSummary, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth
@@ -75,7 +77,8 @@ def estimate_run(config: LabelConfig) -> str:
     if output.finished_report():
         return f"already finished, nothing is left: {output.data_path}"
     own = [rollouts[position] for position in _positions(config, rollouts)]
-    return dry_table(estimate_label(config, own), output, measured_speed(output, config.rollouts_path))
+    done = output.tally(label_keys(config, own, output.ledger_path))
+    return estimate_table(estimate_label(config, own), done, measured_speed(output, config.rollouts_path))
 
 
 def _output(config: LabelConfig, rollouts: Sequence[Rollout]) -> StageOutput:

@@ -47,7 +47,7 @@ MONTE_CARLO = "monte_carlo"
 FIRST_ERROR = "first_error"
 OMEGA = "omega"
 
-_SECOND_SEED = 2**31  # far from any seed that a person gives
+SECOND_SEED = 2**31  # far from any seed that a person gives
 # The options that one labeler alone reads; of no account where another labels.
 OWN_OPTIONS = {
     MONTE_CARLO: {"rule"},
@@ -99,7 +99,7 @@ class Workbench:
         """A bench whose pool draws other samples: two labelers that saw the same ones would agree by that alone."""
         other = copy.copy(self)
         other.__dict__.pop("pool", None)
-        other.seed = self.seed + _SECOND_SEED
+        other.seed = self.seed + SECOND_SEED
         return other
 
     @cached_property

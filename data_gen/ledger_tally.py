@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class LedgerTally:
         verdicts: outcomes of grading.
         votes: answers of a judge.
         generated, prefilled, cached: tokens of completions and votes.
+        steps: of decoding: as many as the longest completion of each batch has tokens.
         seconds: spent on all batches, over all runs.
         stop_reasons, outcomes: of completions and of verdicts.
         recent: requests, generated tokens and seconds of the last batches.
@@ -35,6 +36,7 @@ class LedgerTally:
     generated: int = 0
     prefilled: int = 0
     cached: int = 0
+    steps: int = 0
     seconds: float = 0.0
     stop_reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -62,11 +64,12 @@ class LedgerTally:
         self.cached += int(record.get("cached", 0))
 
 
-def tally_ledger(path: str | Path, start: int = 0) -> LedgerTally:
+def tally_ledger(path: str | Path, start: int = 0, keys: Container[str] | None = None) -> LedgerTally:
     """Count what a ledger holds; one that is not there is empty, and damaged lines are passed over.
 
     Args:
         start: bytes to leave out at its beginning: other runs' requests.
+        keys: of the requests to count; by default all are.
     """
     tally, path = LedgerTally(), Path(path)
     recent: deque[tuple[int, int, float]] = deque()
@@ -81,10 +84,12 @@ def tally_ledger(path: str | Path, start: int = 0) -> LedgerTally:
             if record is None:
                 continue
             if "key" in record:
-                batch.append(record)
+                if keys is None or record["key"] in keys:
+                    batch.append(record)
                 continue
             for one in batch:
                 tally.count(one)
+            tally.steps += max((_generated(one) for one in batch if "token_ids" in one), default=0)
             tally.seconds += record["seconds"]
             _remember(recent, batch, record["seconds"])
             batch, tally.open_bytes = [], 0

@@ -27,7 +27,7 @@ from .labelers import (
     sampling_rule,
 )
 from .omega_tree import OmegaRule
-from .prefixes import sampled_prefixes
+from .prefixes import Prefix, sampled_prefixes
 from .stage import Plan
 from .verdicts import JudgeTemplate
 
@@ -48,21 +48,27 @@ def label_plan(config: LabelConfig, rollouts: Sequence[Rollout]) -> Plan:
 
 def bound(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> int | None:
     """The most that one labeler asks, whatever comes out; `None` where it has no such bound (`tree_bound`)."""
+    if name == JUDGE:
+        return n_votes(config, rollouts)
+    most = most_each(config, name, rollouts)
+    return None if most is None else most[0] * len(most[1])
+
+
+def most_each(config: LabelConfig, name: str, rollouts: Sequence[Rollout]) -> tuple[int, list[Prefix]] | None:
+    """The most completions that one labeler asks of each prefix, and the prefixes; `None` where it makes them itself,
+    or asks something else."""
     if name == MONTE_CARLO:
         rule = sampling_rule(config)
-        per_prefix = 2 * rule.max_n if isinstance(rule, Interval) else rule.max_n
-        return per_prefix * len(sampled_prefixes(rollouts))
+        return (2 if isinstance(rule, Interval) else 1) * rule.max_n, sampled_prefixes(rollouts)
     if name == FIRST_ERROR:
-        rule_of_search = first_error_rule(config)
+        search = first_error_rule(config)
         searched = [
             rollout
             for rollout in rollouts
-            if rollout.outcome in DECIDED and (rule_of_search.verify_correct or not rollout.correct)
+            if rollout.outcome in DECIDED and (search.verify_correct or not rollout.correct)
         ]
-        return rule_of_search.max_n * len(sampled_prefixes(searched))
-    if name == JUDGE:
-        return n_votes(config, rollouts)
-    return 0 if name == IMPLICIT or name not in LABELERS else None
+        return search.max_n, sampled_prefixes(searched)
+    return (0, []) if name == IMPLICIT or name not in LABELERS else None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class TreeBound:
     Attributes:
         completions: of all prefixes; each is drawn once.
         prefixes: that are completed, each prefilled once where its completions share it.
+        rounds: of completions, one behind another: the roots', then one for each halving of a search.
         depth: steps of the longest rollout.
         searched, problems: the problems whose tree may be searched, and all. One that is always or never solved is
             left alone.
@@ -80,6 +87,7 @@ class TreeBound:
 
     completions: int
     prefixes: int
+    rounds: int
     depth: int
     searched: int
     problems: int
@@ -93,9 +101,10 @@ class TreeBound:
         depth = max((len(rollout.steps) for rollout in rollouts), default=0)
         roots = [max(0, rule.k - len(given)) for given in trees.values()]
         searched = sum(_may_be_searched(given, rule) for given in trees.values())
-        halvings = searched * rule.searches * math.ceil(math.log2(max(1, depth)))
-        prefixes = sum(map(bool, roots)) + halvings
-        return cls(sum(roots) + rule.k * halvings, prefixes, depth, searched, len(trees))
+        each = rule.searches * math.ceil(math.log2(max(1, depth)))
+        halvings = searched * each
+        prefixes, rounds = sum(map(bool, roots)) + halvings, any(roots) + bool(searched) * each
+        return cls(sum(roots) + rule.k * halvings, prefixes, rounds, depth, searched, len(trees))
 
 
 def _may_be_searched(given: Sequence[Rollout], rule: OmegaRule) -> bool:
@@ -129,7 +138,7 @@ class JudgePrompts:
         """
         template, solutions = JudgeTemplate.load(config.judge_prompt), _distinct(rollouts)
         some = solutions[:: -(-len(solutions) // _MOST_PROMPTS) or 1]
-        tokenizer = _tokenizer_here(config.judge_model)
+        tokenizer = tokenizer_here(config.judge_model)
         size = 0
         for rollout in some:
             answer = rollout.problem.answer if config.judge_sees_answer else None
@@ -144,8 +153,8 @@ def _distinct(rollouts: Sequence[Rollout]) -> list[Rollout]:
     return list({(rollout.problem.problem, rollout.steps): rollout for rollout in rollouts}.values())
 
 
-def _tokenizer_here(name: str) -> Any:
-    """The judge's tokenizer where its name is a directory or a model that was downloaded before; else `None`, for a
+def tokenizer_here(name: str) -> Any:
+    """A model's tokenizer where its name is a directory or a model that was downloaded before; else `None`, for a
     dry run asks nobody."""
     from transformers import AutoTokenizer
 

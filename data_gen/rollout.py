@@ -29,9 +29,11 @@ from prm.rollouts import Rollout
 from prm.run_record import RunRecord, prepare_output
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
-from .dry_run import dry_table, estimate_rollout, measured_speed
+from .dry_run import estimate_rollout, estimate_table
+from .generation_time import measured_speed
 from .grading import GradedText, SampledText, grade_once, grade_texts
 from .options import SamplingOptions
+from .request_match import request_keys_of
 from .rollout_report import rollout_report, rollout_table
 from .shards import parse_shard, shard_facts, shard_positions
 from .stage import Plan, StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
@@ -122,8 +124,11 @@ def estimate_run(config: RolloutConfig) -> str:
     output = _output(config, _sampling_settings(config, problems), problems)
     if output.finished_report():
         return f"already finished, nothing is left: {output.data_path}"
-    estimate = estimate_rollout(len(problems) * config.n, config.max_new_tokens, output.tally())
-    return dry_table(estimate, output, measured_speed(output))
+    own = [problems[position] for position in _positions(config, problems)]
+    wants = [(problem.problem, "", config.n) for problem in own]
+    done = output.tally(request_keys_of(config, wants, config.seed, output.ledger_path))
+    estimate = estimate_rollout(len(own) * config.n, config.max_new_tokens, done)
+    return estimate_table(estimate, done, measured_speed(output))
 
 
 def _sampling_settings(config: RolloutConfig, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -140,8 +145,7 @@ def _sample(config: RolloutConfig) -> StageSummary:
     problems = _problems(config)
     settings = _sampling_settings(config, problems)
 
-    shard = parse_shard(config.shard)
-    positions = shard_positions(problems, shard, lambda problem: problem.unique_id)
+    shard, positions = parse_shard(config.shard), _positions(config, problems)
     own = [problems[position] for position in positions]
 
     def make(ledger: Ledger, grader: Grader) -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
@@ -181,9 +185,14 @@ def _import_recorded(config: RolloutConfig) -> StageSummary:
 
 def _output(config: RolloutConfig, settings: dict[str, Any], problems: Sequence[Problem]) -> StageOutput:
     grown = partial(grown_settings, "problems", problems, config.n)
-    requests = 0 if config.backend == "recorded" else len(problems) * config.n
+    requests = 0 if config.backend == "recorded" else len(_positions(config, problems)) * config.n
     plan = Plan("problems", len(problems), requests, exact=True)
     return StageOutput(Path(config.output_dir), "rollout", settings, config.overwrite, grown, plan)
+
+
+def _positions(config: RolloutConfig, problems: Sequence[Problem]) -> list[int]:
+    """Where the problems of this shard stand among all."""
+    return shard_positions(problems, parse_shard(config.shard), lambda problem: problem.unique_id)
 
 
 def _problems(config: RolloutConfig) -> list[Problem]:

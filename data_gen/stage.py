@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -178,9 +178,12 @@ class StageOutput:
             return {}
         return {self.plan.unit: self.plan.items, "other_bytes": self.other_bytes()}
 
-    def tally(self) -> LedgerTally:
-        """What the ledger holds of this run."""
-        return tally_ledger(self.ledger_path, self.other_bytes())
+    def tally(self, keys: Set[str] | None = None) -> LedgerTally:
+        """What the ledger holds of this run: of the requests with these keys, whoever asked them, or where those are
+        not known, of the runs that this one goes on from."""
+        if keys is None:
+            return tally_ledger(self.ledger_path, self.other_bytes())
+        return tally_ledger(self.ledger_path, keys=keys)
 
     def other_bytes(self) -> int:
         """How many bytes at the ledger's beginning are those of runs that this one does not go on from."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prm.data_gen.dry_run import estimate_label, estimate_rollout, estimate_table
 from prm.data_gen.first_error import FirstErrorLabeler, FirstErrorRule
+from prm.data_gen.generation_time import STEP_TOKENS, Speed, Work, time_line
 from prm.data_gen.label import main as label_main
 from prm.data_gen.label_config import LabelConfig
 from prm.data_gen.labelers import first_error_rule, omega_rule, sampling_rule
@@ -19,6 +20,7 @@ from prm.data_gen.omega import OmegaLabeler
 from prm.data_gen.prefixes import CompletionPool, sampled_prefixes
 from prm.data_gen.request_bounds import JudgePrompts, TreeBound, label_plan
 from prm.data_gen.rollout import main as rollout_main
+from prm.data_gen.stage import StageOutput
 from prm.data_gen.verdicts import JudgeTemplate
 from transformers import AutoTokenizer
 
@@ -32,6 +34,7 @@ from prm.worlds.solver import ChainSolver
 
 Sample = Callable[..., list[Rollout]]
 SOLVER = ChainSolver(slip=0.1)
+SPEED = Speed(Work(tokens=100, steps=1, rounds=1), generated=80, seconds=8.0)
 
 
 def config(**options: Any) -> LabelConfig:
@@ -111,7 +114,7 @@ def test_a_judge_is_counted_in_votes_on_distinct_solutions_and_in_what_it_reads(
     assert (estimate.votes, estimate.at_most, estimate.completions) == (votes, votes, 0)
     assert (estimate.generated, estimate.prefilled) == (None, None)  # no tokens are not 0 tokens
     read = 3 * sum(len(JudgeTemplate.load().fill(problem, steps, None)) for problem, steps in distinct)
-    lines = estimate_table(estimate, LedgerTally(), 10.0)
+    lines = estimate_table(estimate, LedgerTally(), SPEED)
     assert "judge's votes" in lines and "time: unknown" in lines
     assert f"judge: {votes:,} requests, {read:,} characters of prompts (its tokenizer is not here)" in lines
     assert f"at most {votes * 4096:,} generated tokens" in lines
@@ -167,8 +170,9 @@ def test_a_trees_bound_holds_and_is_said_to_be_one(n: int, k: int, searches: int
     assert 0 < completions <= most.completions and len(pool.results) <= most.prefixes
     estimate = estimate_label(asked, rollouts)
     assert (estimate.completions, estimate.generated, estimate.at_most) == (None, None, None)
-    assert estimate.generated_at_most == 60 * most.completions >= cost.generated_tokens
-    said = estimate_table(estimate, LedgerTally(), 10.0)
+    assert estimate.work is not None
+    assert estimate.work.tokens == 60 * most.completions >= cost.generated_tokens
+    said = estimate_table(estimate, LedgerTally(), SPEED)
     assert f"at most {most.completions:,} completions of {most.prefixes:,} prefixes" in said
     assert "where no solution has more than 10 steps" in said and "time: at most about" in said
 
@@ -182,16 +186,45 @@ def test_a_trees_bound_is_the_missing_root_samples_and_k_for_each_halving(sample
 
 
 def test_the_table_subtracts_what_the_ledger_has() -> None:
-    done = LedgerTally(completions=30, generated=300, prefilled=10)
-    lines = estimate_table(estimate_rollout(100, 50, done), done, 70.0).splitlines()
+    done = LedgerTally(completions=30, generated=300, prefilled=10, steps=10, seconds=6.0)
+    speed = Speed(Work.done(done), done.generated, done.seconds)
+    lines = estimate_table(estimate_rollout(100, 50, done), done, speed).splitlines()
     assert [line.split() for line in lines[2:5]] == [
         ["completions", "100", "30", "70"],
         ["generated", "tokens", "1,000", "300", "700"],
         ["prefilled", "tokens", "33", "10", "23"],
     ]
-    assert "time: about 10\xa0s, at 70 generated tokens per second" in lines[5]
+    assert "time: about 14\xa0s, at 50 generated tokens per second" in lines[5]
     unknown = estimate_table(estimate_rollout(100, 50, LedgerTally()), LedgerTally(), None)
     assert "at most 5,000 generated" in unknown and "time: unknown, for the tokens are" in unknown
+
+
+def test_small_rounds_take_their_steps_however_few_rows_they_have() -> None:
+    speed = Speed(Work(tokens=512 * 50, steps=50), generated=512 * 50, seconds=3.06)
+    assert speed.seconds_of(Work.of_round([50] * 512, 0, rows=512)) == pytest.approx(3.06)
+    one_row = speed.seconds_of(Work.of_round([50], 0, rows=512))
+    assert one_row == pytest.approx(3.06 * (1 + STEP_TOKENS) / (512 + STEP_TOKENS))
+    rounds = sum((Work.of_round([50] * 8, 0, rows=512) for _ in range(64)), Work())
+    assert speed.seconds_of(rounds) > 10 * 3.06  # as many tokens as one batch of 512, sixty-four times the steps
+    said = time_line("about", rounds, Work(), speed)
+    assert (
+        "in about 64 rounds, one behind another" in said
+        and "the 8,366 generated tokens per second that were measured" in said
+    )
+
+
+def test_a_round_of_many_rows_is_so_many_batches_and_a_sample_of_it_stands_for_all() -> None:
+    assert Work.of_round([5, 9, 7, 1], 4, rows=2) == Work(tokens=26, steps=9 + 5, rounds=1)
+    assert Work.of_round([9, 5], 2, rows=4, scale=2.0) == Work(tokens=32, steps=9, rounds=1)
+
+
+def test_a_search_is_slower_than_its_tokens_say(sampled_rollouts: Sample) -> None:
+    rollouts = sampled_rollouts(SOLVER, problems=20)
+    fixed, search = (estimate_label(config(labeler=name), rollouts) for name in ("monte_carlo", "first_error"))
+    assert fixed.work is not None and search.work is not None and fixed.generated and search.generated
+    assert fixed.work.rounds == 1 and search.work.rounds > 8
+    per_token = [SPEED.seconds_of(one.work) / one.generated for one in (fixed, search) if one.work and one.generated]
+    assert per_token[1] > 3 * per_token[0]
 
 
 def test_the_commands_ask_nobody_and_write_nothing(
@@ -217,3 +250,52 @@ def test_the_commands_ask_nobody_and_write_nothing(
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(ConfigError, match="unknown rule"):
         label_main(["--rollouts_path", str(path), "--rule", "often", *shared])
+
+
+def test_a_dry_run_knows_what_a_larger_run_that_was_killed_has_asked_for_it(
+    generator_dir: Path,
+    tmp_path: Path,
+    sampled_rollouts: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, rollouts = tmp_path / "rollouts.jsonl", sampled_rollouts(SOLVER, problems=4)
+    write_jsonl(path, (rollout.to_dict() for rollout in rollouts))
+    shared = ["--model_name_or_path", str(generator_dir), "--output_dir", str(tmp_path / "out"), "--n", "2"]
+    arguments = ["--rollouts_path", str(path), *shared, "--max_new_tokens", "4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(StageOutput, "write", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            label_main(arguments)
+
+    def said(*more: str) -> list[str]:
+        capsys.readouterr()
+        label_main([*arguments, *more, "--dry_run", "true"])
+        return capsys.readouterr().out.splitlines()[2].split()
+
+    everything, part = 2 * len(sampled_prefixes(rollouts)), 2 * len(sampled_prefixes(rollouts[:5]))
+    assert said() == ["completions", str(everything), str(everything), "0"]
+    assert said("--num_rollouts", "5") == ["completions", str(part), str(part), "0"]
+    assert said("--num_rollouts", "5", "--n", "3") == ["completions", str(3 * part // 2), str(part), str(part // 2)]
+    assert said("--seed", "1") == ["completions", str(everything), "0", str(everything)]
+    assert said("--dtype", "bfloat16") == ["completions", str(everything), "0", str(everything)]
+    assert said("--prompt_template", "Q {problem}") == ["completions", str(everything), "0", str(everything)]
+
+
+def test_a_dry_run_of_sampling_knows_it_too_and_a_shard_estimates_its_own_problems(
+    generator_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["--dataset_name", "arithmetic", "--model_name_or_path", str(generator_dir), "--max_new_tokens", "4"]
+    whole = [*shared, "--output_dir", str(tmp_path / "out"), "--num_problems", "6", "--n", "2"]
+    rollout_main(whole)
+    (tmp_path / "out" / "rollouts.jsonl").unlink()  # as if it had been killed
+
+    def said(*more: str) -> list[str]:
+        capsys.readouterr()
+        rollout_main([*whole, *more, "--dry_run", "true"])
+        return capsys.readouterr().out.splitlines()[2].split()
+
+    assert said() == ["completions", "12", "12", "0"]
+    assert said("--num_problems", "4") == ["completions", "8", "8", "0"]
+    halves = [said("--shard", f"{part}/2") for part in (1, 2)]
+    assert sum(int(words[1]) for words in halves) == 12 and all(words[1] == words[2] for words in halves)
