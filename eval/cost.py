@@ -75,13 +75,12 @@ class Bill:
             prefilled = self.prefilled_tokens  # less than one reading: part of it came from elsewhere
         else:
             prefilled = max(prompt, share * self.prefilled_tokens)
+        cached = max(n * prompt - prefilled, 0.0)
         through = self.generated_tokens + self.prefilled_tokens
-        return replace(
-            part,
-            prefilled_tokens=prefilled,
-            cached_tokens=max(n * prompt - prefilled, 0.0),
-            generator_flops=self.generator_flops * ((part.generated_tokens + prefilled) / through if through else share),
-        )
+        if not through:  # recorded without its tokens
+            return part
+        flops = self.generator_flops * (part.generated_tokens + prefilled) / through
+        return replace(part, prefilled_tokens=prefilled, cached_tokens=cached, generator_flops=flops)
 
     def to_dict(self, *, zeros: bool = True) -> dict[str, float | None]:
         """As JSON values: what is unknown is null. Without `zeros`, what was not spent is left out."""
