@@ -59,6 +59,7 @@ class Candidates:
         verifier_bill: what scoring all M cost.
         readings: what was scored, for equal samples are read once; empty where M is the only n.
         solutions: equal numbers for equal texts; -1 for a candidate that does not vote; empty where nobody asks.
+        steps: of each solution, as the verifier reads them; empty without a verifier.
     """
 
     problem: Problem
@@ -69,6 +70,7 @@ class Candidates:
     verifier_bill: Bill = NOTHING
     readings: tuple[Reading, ...] = ()
     solutions: tuple[int, ...] = ()
+    steps: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.correct)
