@@ -8,7 +8,7 @@ scores mean is `prm.scoring_spec`'s; splitting text into steps is `prm.splitting
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -157,6 +157,8 @@ class StepFormat:
         step_separator: the text after each step; its last token carries the score.
         before_first: text between the prompt and the first step, in one piece with that step.
         between: text between a step's separator and the next step, in one piece with that step.
+        closing: the text after the last step, in the place of the separator; its last token carries the score of the
+            whole solution. For outcome models, whose separator carries none.
         split_on: what separates the steps of a generator's text; empty: the separator does.
         turn_answer: each step is a turn of the user's that the assistant answers with this text; `step_separator` and
             `between` are then what the tokenizer's chat template writes around it, the score where the answer is
@@ -170,6 +172,7 @@ class StepFormat:
     step_separator: str = "\n"
     before_first: str = ""
     between: str = ""
+    closing: str = ""
     split_on: str = ""
     turn_answer: str = ""
     whole_text: bool = False
@@ -201,13 +204,12 @@ class StepFormat:
         """
         if self.whole_text:
             raise FormatError("this format encodes a solution as one text; a step by itself has no ids")
-        return self._step_ids(step, first, self._around(tokenizer), tokenizer)
+        separator, between = self._around(tokenizer)
+        return self._step_ids(self.before_first if first else between, step, separator, tokenizer)
 
-    def _step_ids(self, step: str, first: bool, around: tuple[str, str], tokenizer: Any) -> list[int]:
+    def _step_ids(self, before: str, step: str, after: str, tokenizer: Any) -> list[int]:
         self._check_step(step)
-        separator, between = around
-        before = self.before_first if first else between
-        return encode_plain(tokenizer, before + step) + encode_plain(tokenizer, separator)
+        return encode_plain(tokenizer, before + step) + encode_plain(tokenizer, after)
 
     def encode(
         self, problem: str, steps: Sequence[str], tokenizer: Any, *, max_length: int | None = None
@@ -230,9 +232,8 @@ class StepFormat:
             return self._encode_whole(problem, steps, tokenizer, len(ids), max_length)
         positions: list[int] = []
         prompt_length = len(ids)
-        around = self._around(tokenizer)
-        for index, step in enumerate(steps):
-            step_ids = self._step_ids(step, not index, around, tokenizer)
+        for index, (before, step, after) in enumerate(self._pieces(steps, tokenizer)):
+            step_ids = self._step_ids(before, step, after, tokenizer)
             if max_length is not None and len(ids) + len(step_ids) > max_length:
                 return EncodedSolution(ids, positions, len(steps) - index, prompt_length)
             ids += step_ids
@@ -242,11 +243,10 @@ class StepFormat:
     def _encode_whole(
         self, problem: str, steps: Sequence[str], tokenizer: Any, prompt_length: int, max_length: int | None
     ) -> EncodedSolution:
-        separator, between = self._around(tokenizer)
         text, ends = self.prompt.text(problem, tokenizer, open_turn=bool(self.turn_answer)), []
-        for index, step in enumerate(steps):
+        for before, step, after in self._pieces(steps, tokenizer):
             self._check_step(step)
-            text += (between if index else self.before_first) + step + separator
+            text += before + step + after
             ends.append(len(text))
         encoded = tokenizer(text, add_special_tokens=not self.prompt.chat, return_offsets_mapping=True)
         token_ends = [end for _, end in encoded["offset_mapping"]]
@@ -254,6 +254,13 @@ class StepFormat:
         kept = [p for p in positions if max_length is None or p < max_length]
         ids = list(encoded["input_ids"])[: kept[-1] + 1 if kept else prompt_length]
         return EncodedSolution(ids, kept, len(steps) - len(kept), prompt_length)
+
+    def _pieces(self, steps: Sequence[str], tokenizer: Any) -> Iterator[tuple[str, str, str]]:
+        """Each step with the text before it and the text after it."""
+        separator, between = self._around(tokenizer)
+        for index, step in enumerate(steps):
+            last = index == len(steps) - 1
+            yield between if index else self.before_first, step, self.closing if last and self.closing else separator
 
     def _around(self, tokenizer: Any) -> tuple[str, str]:
         """The separator after a step, and the text between it and the next step."""

@@ -20,6 +20,8 @@ from prm.errors import FormatError, MissingFileError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.heads import head_class, head_to_read, last_hidden_states, margins, unwrapped
 from prm.heads.implicit import cumulative_log_probabilities
+from prm.model_shape import attention_costs
+from prm.public.loading import load_public, published
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
 from prm.training.batching import StepCollator
@@ -74,6 +76,9 @@ class Verifier:
             raise ModelError("an implicit head is read against its reference: give one, or load with from_pretrained")
         if reference is not None:
             self.num_parameters += reference.num_parameters() - _lookup_only_parameters(reference)
+        costs = [attention_costs(one) for one in (model, reference) if one is not None]
+        self.attention_flops_per_pair: float = sum(flops for flops, _ in costs)
+        self.cache_bytes_per_token: int = sum(size for _, size in costs)
         self.head = head_to_read(spec, tokenizer)
         self.memo = MemoTokenizer(tokenizer)
         self._collate = StepCollator(tokenizer.pad_token_id or 0, implicit=spec.head == "implicit")
@@ -87,8 +92,14 @@ class Verifier:
         dtype: str | torch.dtype | None = None,
         batch_tokens: int | None = None,
         name: str | None = None,
+        format: str | None = None,
     ) -> Verifier:
-        """Load a verifier that `prm train` wrote, from a directory or from the Hub; PEFT adapters included.
+        """Load a verifier that `prm train` wrote, from a directory or from the Hub, PEFT adapters included; or one
+        that another project published (`prm.public`).
+
+        Args:
+            format: how a published verifier is read, by its name in `prm formats`; by default its scoring spec says
+                so, else its own name or what its config says it is.
 
         Raises:
             MissingFileError: no such directory.
@@ -100,10 +111,11 @@ class Verifier:
 
         check_dtype(dtype)
         path_or_id = expand_embedded(str(path_or_id))
-        spec = ScoringSpec.load(_spec_path(path_or_id))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-        model, tokenizer = _load(path_or_id, spec, dtype)
+        public = published(path_or_id, format)
+        spec = public.spec(path_or_id) if public else ScoringSpec.load(_spec_path(path_or_id))
+        model, tokenizer = load_public(path_or_id, public, dtype) if public else _load(path_or_id, spec, dtype)
         reference = _load_reference(path_or_id, spec, dtype, device) if spec.head == "implicit" else None
         name = name or Path(path_or_id).name
         return cls(model.to(device), tokenizer, spec, name=name, batch_tokens=batch_tokens, reference=reference)

@@ -167,7 +167,8 @@ def keeps_beginnings(verifier: Verifier) -> bool:
     from prm.generation.kv_cache import can_gather, in_place_cache
     from prm.heads import attends_causally
 
-    if getattr(verifier.spec.step_format, "whole_text", False):
+    step_format = verifier.spec.step_format
+    if step_format.whole_text or step_format.closing:
         return False
     return all(attends_causally(model) and can_gather(in_place_cache(model.config)) for model in models_of(verifier))
 

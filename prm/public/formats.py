@@ -1,0 +1,39 @@
+"""`prm formats`: the published verifiers that are known, and how each is read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from prm.public.entries import PUBLIC_FORMATS
+from prm.public.entry import PublicFormat
+
+
+@dataclass
+class FormatsConfig:
+    """Nothing to set."""
+
+
+def describe(entry: PublicFormat) -> str:
+    """One entry as text."""
+    lines = [
+        f"{entry.name}  ({entry.kind.upper()}, {entry.verified})",
+        *(f"  {checkpoint}" for checkpoint in entry.checkpoints),
+        f"  rule: {entry.rule}",
+        f"  source: {entry.source}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The subcommand `prm formats`."""
+    from prm.config import parse_config
+
+    parse_config(FormatsConfig, sys.argv[1:] if arguments is None else arguments, prog="prm formats")
+    print("\n\n".join(describe(entry) for entry in PUBLIC_FORMATS))
+
+
+if __name__ == "__main__":
+    from prm.config import run_main
+
+    run_main(main)
