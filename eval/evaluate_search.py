@@ -166,7 +166,7 @@ def run_eval(
 
 def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
-    from .label_section import read_label_report
+    from .report.labels import read_label_report
     from .outputs import finished_result, show, write_outputs
     from .prepare import prepare
     from .run import evaluate

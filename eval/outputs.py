@@ -43,7 +43,8 @@ def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> Non
 
 def show(config: EvalConfig, result: EvalResult) -> None:
     """Print the table, and write the report where it is wanted and not there."""
-    from .search_report import terminal_table, write_report
+    from .report.page import write_report
+    from .report.terminal import terminal_table
 
     print(terminal_table(config, result))
     path = Path(config.output_dir) / REPORT_FILE

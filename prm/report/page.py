@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 
+MOST_OPTIONS = 6
+"""Figures that one `Choice` can have; page.css has a rule for each."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -39,6 +42,29 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One finding as several figures, such as accuracy against n or against FLOPs: the reader chooses, without any
+    script, and print shows all of them.
+
+    Attributes:
+        name: what is chosen, such as "Accuracy against".
+        options: (label, figure) pairs, the first one shown; at most `MOST_OPTIONS`.
+    """
+
+    name: str
+    options: Sequence[tuple[str, Figure]]
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A number that a reader should take home, with what it is and, small, its interval or where it comes from."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under headers; the page formats them and offers the raw values as CSV.
 
@@ -48,6 +74,7 @@ class Table:
         caption: what the table shows, and of what its intervals are.
         csv_name: the name of the CSV file, such as `methods.csv`.
         best: indices of the rows to stand out.
+        folded: its name, where it is long and shown on demand only; print shows it.
     """
 
     headers: Sequence[str | Column]
@@ -55,6 +82,7 @@ class Table:
     caption: str
     csv_name: str
     best: Sequence[int] = ()
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,7 @@ class Section:
 
     title: str
     text: str = ""
-    figures: Sequence[Figure] = ()
+    figures: Sequence[Figure | Choice] = ()
     tables: Sequence[Table] = ()
     solutions: Sequence[Solution] = ()
 
@@ -105,6 +133,8 @@ def render_report(
     header_facts: Mapping[str, str | int | float],
     *,
     footer: str = "",
+    highlights: Sequence[Highlight] = (),
+    provenance: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Render the page.
 
@@ -113,6 +143,8 @@ def render_report(
         header_facts: what was run (problems, models, seed, hardware), shown in this order; a whole number gets
             thousands separators.
         footer: how to get the same report again.
+        highlights: a few numbers, set large under the lead.
+        provenance: groups of names and values (settings, versions, hashes), shown under the header on demand.
 
     Raises:
         DataError: a table whose rows do not fit its headers, or a figure that is not an SVG element.
@@ -123,6 +155,8 @@ def render_report(
         lead=lead,
         css=_markup(_css()),
         facts=[(name, format_cell(value, Column(name)).text) for name, value in header_facts.items()],
+        highlights=highlights,
+        provenance=provenance or {},
         sections=[_section(section) for section in sections],
         footer=footer,
     )
@@ -148,18 +182,32 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
-def _figure_rows(figures: Sequence[Figure]) -> list[list[dict[str, Any]]]:
+def _figure_rows(figures: Sequence[Figure | Choice]) -> list[list[dict[str, Any]]]:
     """One figure a row, except that neighbouring narrow ones share one, two at a time."""
     rows: list[list[dict[str, Any]]] = []
     for figure in figures:
-        if not figure.svg.lstrip().startswith("<svg"):
-            raise DataError("a figure of the report is not an <svg> element", remedy="Use prm.report.plots")
-        one = {"svg": _markup(figure.svg), "caption": figure.caption, "narrow": figure.narrow}
-        if figure.narrow and rows and len(rows[-1]) == 1 and rows[-1][0]["narrow"]:
+        one = _choice(figure) if isinstance(figure, Choice) else _figure(figure)
+        if one["narrow"] and rows and len(rows[-1]) == 1 and rows[-1][0]["narrow"]:
             rows[-1].append(one)
         else:
             rows.append([one])
     return rows
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    if not figure.svg.lstrip().startswith("<svg"):
+        raise DataError("a figure of the report is not an <svg> element", remedy="Use prm.report.plots")
+    return {"svg": _markup(figure.svg), "caption": figure.caption, "narrow": figure.narrow}
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    """The figures of a choice; one with a single option is that figure."""
+    if not 1 <= len(choice.options) <= MOST_OPTIONS:
+        raise DataError(f"the choice {choice.name!r} has {len(choice.options)} options, not 1 to {MOST_OPTIONS}")
+    if len(choice.options) == 1:
+        return _figure(choice.options[0][1])
+    options = [{"label": label, **_figure(figure)} for label, figure in choice.options]
+    return {"name": choice.name, "options": options, "narrow": False}
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -171,6 +219,7 @@ def _table(table: Table) -> dict[str, Any]:
         "rows": [{"cells": row, "best": index in table.best} for index, row in enumerate(cells)],
         "caption": table.caption,
         "label": table.caption or table.csv_name,
+        "folded": table.folded,
         "csv_name": table.csv_name,
         "csv_href": f"data:text/csv;charset=utf-8;base64,{data}",
     }

@@ -39,6 +39,7 @@ __all__ = ["IntervalRow", "Series", "clear_of", "histogram", "interval_plot", "l
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = {"solid": "-", "dashed": (0, (5, 2.5)), "dotted": (0, (1.2, 2)), "dashdot": (0, (6, 2, 1.2, 2))}
+_ABOVE, _BELOW = svg.series_color(0), svg.series_color(1)
 MOST_BANDS = 4
 """More bands than these cover each other; then every point has a thin error bar instead."""
 
@@ -119,15 +120,15 @@ def interval_plot(
         over: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "size": 9.5}
         axes.text(reference, 1.02, reference_label, color=svg.MUTED, **over)
         for y, (row, value) in enumerate(zip(rows, values, strict=True)):
-            clear = row.low > reference or row.high < reference
-            _interval_row(axes, y, row, value, svg.series_color(0) if clear else svg.MUTED)
+            colour = _ABOVE if row.low > reference else _BELOW if row.high < reference else svg.MUTED
+            _interval_row(axes, y, row, value, colour)
         described = "; ".join(f"{row.label} {value}" for row, value in zip(rows, values, strict=True))
         return svg.figure_to_svg(figure, description=f"{title}: {described}")
 
 
 def clear_of(reference: str) -> str:
     """What the colours of `interval_plot` say, for its caption."""
-    return f"Blue: the interval is clear of {reference}; grey: it is not."
+    return f"Blue: the interval lies above {reference}; orange: below; grey: it holds {reference}."
 
 
 def histogram(

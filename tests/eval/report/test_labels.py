@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prm.eval.label_section import label_section
+from prm.eval.report.labels import label_section
 
 from prm.report.formatting import as_columns, format_rows
 

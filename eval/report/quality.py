@@ -8,7 +8,7 @@ from prm.report.formatting import Column
 from prm.report.page import Figure, Section, Table
 from prm.report.plots import IntervalRow, clear_of, interval_plot, reliability_plot
 
-from .quality import Calibration, VerifierQuality
+from ..quality import Calibration, VerifierQuality
 
 CHANCE = 0.5
 

@@ -1,0 +1,66 @@
+"""`report.html`: one page of sections, each made by a file beside this one. Layout, plots and tables are
+`prm.report`'s, the numbers those of `prm.eval.run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.report.page import Section, render_report
+from prm.report.page import write_report as write_page
+from prm.report.svg import standalone_svg
+
+from ..run_settings import RESULTS_FILE
+from . import header
+from .accuracy import accuracy_section
+from .bill import bill_section
+from .controls import controls_section
+from .labels import label_section, read_label_report
+from .pictures import accuracy_choices
+from .quality import quality_section
+
+if TYPE_CHECKING:
+    from ..evaluate_search import EvalConfig
+    from ..run import EvalResult
+
+
+def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: str) -> Path:
+    """Write `report.html`, and its first picture as a file of the given name beside it. Settings, hashes and versions
+    are those of the `results.json` in the same directory, where there is one."""
+    pictures = accuracy_choices(result)
+    if pictures:
+        first = pictures[0].options[0][1]
+        path.with_name(picture).write_text(standalone_svg(first.svg), encoding="utf-8")
+    page = render_report(
+        "What the verifier is worth",
+        f"Test-time search on {len(result.problems)} problems",
+        header.lead(config, result),
+        [accuracy_section(config, result, pictures), *_more_sections(config, result)],
+        header.facts(config, result),
+        footer=f"Run again with the same configuration to get the same numbers: seed {config.seed}.",
+        highlights=header.highlights(config, result),
+        provenance=header.provenance(_document(path.with_name(RESULTS_FILE))),
+    )
+    return write_page(path, page)
+
+
+def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
+    """What follows the accuracies, each part where the run has it."""
+    sections = []
+    if result.controls:
+        sections.append(controls_section(result))
+    if result.quality:
+        controls = {name for name, facts in result.verifiers.items() if facts["control"]}
+        sections.append(quality_section(result.quality, controls))
+    if config.label_report:
+        sections.append(label_section(read_label_report(config.label_report)))
+    return [*sections, bill_section(result)]
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """`results.json`, which a run writes before its report; empty where there is none."""
+    if not path.is_file():
+        return {}
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document

@@ -1,0 +1,147 @@
+"""Accuracy against what it costs: one picture for each axis (n, tokens, FLOPs, seconds), the same lines in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prm.report.page import Choice, Figure
+from prm.report.plots import Series, line_plot
+from prm.report.series import LineStyle
+from prm.report.svg import NEUTRAL
+
+from ..cost import Bill
+from ..results import MethodResult, method_title
+from .methods import by_method
+
+if TYPE_CHECKING:
+    from ..run import EvalResult
+
+MOST_CURVES = 10
+"""With more curves of verifiers than these, each verifier has a picture of its own."""
+
+STYLES: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each method; others take what is left
+    "best_of_n": ("solid", 0),
+    "weighted_best_of_n": ("dashed", 1),
+    "beam_search": ("dotted", 2),
+    "dvts": ("dashdot", 3),
+    "majority": ("solid", 4),
+    "pass_at_n": ("dotted", 5),
+    "greedy": ("solid", 6),
+    "no_skill": ("dashed", 4),
+    "lookahead": ("dashed", 6),
+    "rebase": ("solid", 7),
+    "adaptive_consistency": ("dashdot", 5),
+    "early_stop": ("dotted", 4),
+    "compute_optimal": ("solid", 3),
+}
+_LINES: tuple[LineStyle, ...] = ("solid", "dashed", "dotted", "dashdot")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One way to say how much was spent: the name on the tab, on the axis, and the value of a line of the results."""
+
+    name: str
+    label: str
+    value: Callable[[MethodResult], float]
+
+
+def all_tokens(bill: Bill) -> float:
+    """Tokens that went through either model: generated, prefilled and the verifier's."""
+    return bill.generated_tokens + bill.prefilled_tokens + bill.verifier_tokens
+
+
+AXES = (
+    Axis("n", "generated solutions per problem", lambda line: float(line.n)),
+    Axis("tokens", "tokens per problem, through both models", lambda line: all_tokens(line.bill)),
+    Axis("FLOPs", "FLOPs per problem, both models", lambda line: line.bill.flops),
+    Axis("seconds", "seconds of wall time per problem", lambda line: line.bill.seconds),
+)
+
+
+def accuracy_choices(result: EvalResult) -> list[Choice]:
+    """Accuracy of all methods against each axis, in one picture, or in one for each verifier where they are many."""
+    lines = [line for line in result.methods if _in_picture(line)]
+    guided = list(dict.fromkeys(line.verifier for line in lines if line.verifier))
+    if len(guided) < 2 or sum(bool(curve[0].verifier) for curve in by_method(lines)) <= MOST_CURVES:
+        return _choice(lines, "", _by_method if len(guided) < 2 else _by_verifier(guided))
+    return [
+        choice
+        for name in guided
+        for choice in _choice([line for line in lines if line.verifier in ("", name)], f", {name}", _by_method)
+    ]
+
+
+Colouring = Callable[[MethodResult], int]
+
+
+def _choice(lines: Sequence[MethodResult], whose: str, colour: Colouring) -> list[Choice]:
+    """The pictures of these lines, or nothing where no line has a place on any axis."""
+    options = [(axis.name, figure) for axis in AXES if (figure := _figure(lines, axis, whose, colour)) is not None]
+    return [Choice("Accuracy against", options)] if options else []
+
+
+def _figure(lines: Sequence[MethodResult], axis: Axis, whose: str, colour: Colouring) -> Figure | None:
+    """One picture; `None` where there is no curve, or where nobody knows what the samples themselves cost."""
+    if not all(axis.value(line) > 0 for line in lines if line.method == "majority"):
+        return None
+    series, chance = [], []
+    for curve in by_method(lines):
+        first = curve[0]
+        if first.method == "greedy" and axis.name == "n":
+            chance.append((first.accuracy.mean, "greedy"))
+            continue
+        xs = [axis.value(line) for line in curve]
+        if not min(xs) > 0:  # free of cost, or of unknown cost (nan)
+            continue
+        label = method_title(first.method) if whose or colour is _by_method else first.label
+        style, mark = _style(first.method)
+        estimates = [line.accuracy for line in curve]
+        series.append(Series.from_estimates(label, xs, estimates, style=style, color=colour(first), mark=mark))
+    if not series or all(len(one.x) < 2 for one in series):
+        return None
+    plot = line_plot(
+        series,
+        title=f"Accuracy against {axis.name}{whose}",
+        x_label=axis.label,
+        y_label="accuracy",
+        log_x=True,
+        chance=chance,
+    )
+    return Figure(plot, f"Accuracy against {axis.label}. {_how_to_read(colour)} Bands and bars are 95% intervals.")
+
+
+def _how_to_read(colour: Colouring) -> str:
+    if colour is _by_method:
+        return "Colour, line and marker tell the method; grey ones need no verifier."
+    return "A colour is a verifier, grey is none; line and marker tell the method."
+
+
+def _in_picture(line: MethodResult) -> bool:
+    """Controls have a section of their own, and a search is drawn with its default final choice only."""
+    return not line.control and not (line.method.endswith("_weighted") or line.method.startswith("alone"))
+
+
+def _by_method(line: MethodResult) -> int:
+    if not line.verifier:
+        return NEUTRAL
+    named = [name for name in STYLES if name not in ("majority", "pass_at_n", "greedy", "no_skill")]
+    return named.index(line.method) if line.method in named else len(named) + _stable(line.method)
+
+
+def _by_verifier(names: Sequence[str]) -> Colouring:
+    def colour(line: MethodResult) -> int:
+        return names.index(line.verifier) if line.verifier else NEUTRAL
+
+    return colour
+
+
+def _style(method: str) -> tuple[LineStyle, int]:
+    return STYLES.get(method, (_LINES[_stable(method) % len(_LINES)], _stable(method) % 8))
+
+
+def _stable(text: str) -> int:
+    """A small number that is the same in every run."""
+    return sum(map(ord, text)) % 8

@@ -1,0 +1,41 @@
+"""The table that `prm eval` prints, with what its numbers mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prm.report.terminal import render_table
+
+from ..results import MethodResult, method_title
+from .methods import HEADERS, method_row
+from .wording import points_text
+
+if TYPE_CHECKING:
+    from ..evaluate_search import EvalConfig
+    from ..run import EvalResult
+
+
+def terminal_table(config: EvalConfig, result: EvalResult) -> str:
+    """The lines at n = 1 and at the largest n, with what they mean."""
+    lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
+    facts = f"{len(result.problems)} problems, seed {config.seed}; intervals 95%, bootstrap over problems; "
+    facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
+    parts = [render_table(HEADERS, [method_row(line) for line in lines]), facts]
+    if result.best:
+        parts.append(best_sentence(config, result))
+    return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
+
+
+def best_sentence(config: EvalConfig, result: EvalResult) -> str:
+    """The best method a PRM guides, and what choosing it among several adds."""
+    assert result.best is not None
+    return (
+        f"best PRM method: {result.best.label}, {points_text(result.best.gain)} points over "
+        f"{method_title(config.baseline)}; with the method chosen on the other half of the problems "
+        f"{points_text(result.best.held_out_gain)}"
+    )
+
+
+def _is_plain_sampling(line: MethodResult) -> bool:
+    """At n = 1 every method on samples is the same: plain sampling, shown once as pass@1."""
+    return line.n == 1 and (line.method == "majority" or bool(line.verifier))
