@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from prm.incremental import IncrementalSession, RereadingSession
+    from prm.public.entry import PublicFormat
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ class Verifier:
         dtype: str | torch.dtype | None = None,
         batch_tokens: int | None = None,
         name: str | None = None,
-        format: str | None = None,
+        format: str | PublicFormat | None = None,
     ) -> Verifier:
         """Load a verifier that `prm train` wrote, from a directory or from the Hub, PEFT adapters included; or one
         that another project published (`prm.public`).
 
         Args:
-            format: how a published verifier is read, by its name in `prm formats`; by default its scoring spec says
+            format: how a published verifier is read, or its name in `prm formats`; by default its scoring spec says
                 so, else its own name or what its config says it is.
 
         Raises:

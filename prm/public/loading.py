@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def published(path_or_id: str, format: str | None = None) -> PublicFormat | None:
+def published(path_or_id: str, format: str | PublicFormat | None = None) -> PublicFormat | None:
     """The format of a verifier that another project published; `None` for one with a scoring spec of its own, and for
     what is no checkpoint at all.
 
@@ -26,7 +26,7 @@ def published(path_or_id: str, format: str | None = None) -> PublicFormat | None
     from transformers import AutoTokenizer
 
     if format:
-        return format_named(format)
+        return format if isinstance(format, PublicFormat) else format_named(format)
     if (Path(path_or_id) / SPEC_FILE).is_file():
         return None
     if known := known_checkpoint(path_or_id):
