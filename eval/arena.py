@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 
-from prm.aggregation import Aggregation, aggregate
-from prm.fingerprint import dtype_suffix
+from prm.aggregation import aggregate
 from prm.rollouts import Cost, Rollout
+from prm.scoring_spec import ScoringSpec
 from prm.verifier import StepScores
 from prm.workers import Advance
 
 from .cost import Bill, bill_of, recorded_bill
-from .sample_store import Row
+from .models import NamedVerifier
+from .sample_store import Row, problem_key
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
 from .search.frontier import Frontier
@@ -27,27 +28,20 @@ from .search.tree import TreeSearch, nodes_to_row
 from .steps import score_safely, steps_of
 from .workshop import Workshop
 
-
-@dataclass(frozen=True)
-class NamedVerifier:
-    """A verifier with its name in tables, what identifies its weights, and the fold of its step scores."""
-
-    name: str
-    verifier: StepVerifier
-    key: str
-    aggregation: Aggregation
-
-    @property
-    def store_key(self) -> str:
-        """Its identity in the store: the weights, and the dtype they compute in."""
-        return self.key + dtype_suffix(getattr(self.verifier, "model", None))
+SCORE_COLUMNS = ("scores", "tokens", "attended")
+"""Of a row of scores, one entry for each sample; a sample that the verifier could not read has null, 0 and 0."""
+NOT_SCORED: Row = {**{name: [] for name in SCORE_COLUMNS}, "seconds": 0.0}
 
 
 class EvalArena:
-    """The workshop with one verifier, or none: the `Arena` of every strategy."""
+    """The workshop with one verifier, or none: the `Arena` of every strategy.
 
-    def __init__(self, workshop: Workshop, named: NamedVerifier | None = None):
-        self.workshop, self.named = workshop, named
+    Args:
+        unfolded: the same verifier with its step scores folded otherwise, which has read them already.
+    """
+
+    def __init__(self, workshop: Workshop, named: NamedVerifier | None = None, unfolded: EvalArena | None = None):
+        self.workshop, self.named, self._unfolded = workshop, named, unfolded
         settings = workshop.settings
         self.beam_width, self.num_iterations = settings.beam_width, settings.num_iterations
         self.lookahead, self.subsets, self.seed = settings.lookahead, settings.subsets, settings.seed
@@ -64,15 +58,20 @@ class EvalArena:
 
     @property
     def verifier(self) -> StepVerifier:
+        """The verifier, loaded; `spec` and `kind` are known without."""
         return self.need_named().verifier
 
     @property
+    def spec(self) -> ScoringSpec:
+        return self.need_named().spec
+
+    @property
     def kind(self) -> str:
-        return self.verifier.spec.kind
+        return self.spec.kind
 
     @property
     def separator(self) -> str:
-        return self.verifier.spec.step_format.step_separator
+        return self.spec.step_format.step_separator
 
     def samples(self) -> list[Candidates]:
         return self._samples
@@ -88,6 +87,8 @@ class EvalArena:
     @cached_property
     def steps(self) -> list[list[tuple[str, ...]]]:
         """The steps of every sample of every problem, as this verifier reads them."""
+        if self._unfolded is not None:
+            return self._unfolded.steps
         recorded = self.workshop.recorded
         return [
             [steps_of(rollout, self.separator, recorded=recorded) for rollout in pool.rollouts]
@@ -97,10 +98,9 @@ class EvalArena:
     @cached_property
     def step_scores(self) -> list[list[StepScores | None]]:
         """Scores of every sample of every problem; `None` for one the verifier could not read."""
-        rows = self._score_rows
         return [
-            [None if s is None else StepScores(tuple(s), t) for s, t in zip(row["scores"], row["tokens"], strict=True)]
-            for row in rows
+            [None if s is None else StepScores(tuple(s), t, attended) for s, t, attended in _columns(row)]
+            for row in self._score_rows
         ]
 
     @cached_property
@@ -117,51 +117,62 @@ class EvalArena:
 
     @cached_property
     def _score_rows(self) -> list[Row]:
-        named = self.need_named()
+        """The scores of every problem's samples: those in the store, and those that it lacks."""
+        if self._unfolded is not None:
+            return self._unfolded._score_rows
+        named, pools = self.need_named(), self.workshop.samples
+        stage = f"scores-{_file_name(named.source)}"
+        key = {**self.workshop.settings.samples_key, "verifier": named.facts.store_key}
+        held = self.workshop.store.rows(stage, key)
         return self.workshop.store.complete(
-            f"scores-{_file_name(named.name)}",
-            {**self.workshop.settings.samples_key, "verifier": named.store_key},
+            stage,
+            key,
             self.workshop.problems,
-            self._score_chunk,
-            label=f"score with {named.name}",
-            solutions=max(len(pool.rollouts) for pool in self.workshop.samples),
+            lambda indices, advance: self._score_chunk(held, indices, advance),
+            label=f"score with {named.source}",
+            solutions=max(len(pool.rollouts) for pool in pools),
+            enough=lambda index, row: len(row["scores"]) == len(pools[index].rollouts),
+            ready=lambda: named.verifier,
         )
 
-    def _score_chunk(self, indices: Sequence[int], advance: Advance) -> list[Row]:
-        """Score the distinct solutions of the problems with these indices in one call."""
+    def _score_chunk(self, held: Mapping[str, Row], indices: Sequence[int], advance: Advance) -> list[Row]:
+        """Score the distinct solutions of the problems with these indices in one call, but those scored before."""
+        problems = [self.workshop.problems[index] for index in indices]
+        before = [held.get(problem_key(problem), NOT_SCORED) for problem in problems]
+        known = [
+            dict(zip(self.steps[index], _columns(row), strict=False))
+            for index, row in zip(indices, before, strict=True)
+        ]
         asked = [
-            (self.workshop.problems[index].problem, solution)
-            for index in indices
+            (problem.problem, solution)
+            for index, problem, scored in zip(indices, problems, known, strict=True)
             for solution in dict.fromkeys(self.steps[index])
-            if solution
+            if solution and solution not in scored
         ]
         started = time.perf_counter()
         found = dict(zip(asked, score_safely(self.verifier, asked), strict=True))
         seconds = (time.perf_counter() - started) / len(indices)
         rows = []
-        for index in indices:
-            problem = self.workshop.problems[index].problem
-            scored = [found.get((problem, solution)) for solution in self.steps[index]]
+        for index, problem, scored, row in zip(indices, problems, known, before, strict=True):
+            new = {s: found.get((problem.problem, s)) for s in self.steps[index] if s not in scored}
+            scored |= {s: (list(a.scores), a.tokens, a.attended) if a else (None, 0, 0) for s, a in new.items()}
+            columns = zip(*(scored[solution] for solution in self.steps[index]), strict=True)
             rows.append(
-                {
-                    "scores": [list(s.scores) if s else None for s in scored],
-                    "tokens": [s.tokens if s else 0 for s in scored],
-                    "seconds": seconds,
-                }
+                {**dict(zip(SCORE_COLUMNS, map(list, columns), strict=True)), "seconds": row["seconds"] + seconds}
             )
-            advance(len(scored))
+            advance(len(self.steps[index]))
         return rows
 
     def _search(self, plan: TreePlan) -> list[Candidates]:
         named, settings = self.need_named(), self.workshop.settings
         n = sum(plan.widths)
-        stage = f"{plan.strategy}-{n}-{_file_name(named.name)}"
+        stage = f"{plan.strategy}-{n}-{_file_name(named.source)}"
         key = {
             **settings.generator_key,
             **settings.sampling.to_dict(),
             "seed": settings.seed,
             "plan": asdict(plan),
-            "verifier": named.store_key,
+            "verifier": named.facts.store_key,
             "aggregation": named.aggregation,
         }
         rows = self.workshop.store.complete(
@@ -171,6 +182,7 @@ class EvalArena:
             lambda indices, advance: self._grow_chunk(plan, indices, advance),
             label=f"{plan.strategy} n={n} with {named.name}",
             solutions=n,
+            ready=lambda: (self.workshop.need_generator(plan.strategy).model, named.verifier),
         )
         graded = self.workshop.grade(stage, key, [[Rollout.from_dict(r) for r in row["rollouts"]] for row in rows])
         return [self._grown_candidates(pool, row) for pool, row in zip(graded, rows, strict=True)]
@@ -179,7 +191,7 @@ class EvalArena:
         settings = self.workshop.settings
         frontier = Frontier(
             plan,
-            self.workshop.need_generator(plan.strategy),
+            self.workshop.need_generator(plan.strategy).model,
             self.verifier,
             sampling=settings.sampling,
             aggregation=self.need_named().aggregation,
@@ -199,7 +211,7 @@ class EvalArena:
             generator_bill=bill_of(
                 Cost(**row["cost"]),
                 generator_parameters=self.workshop.generator_parameters,
-                verifier_parameters=self.verifier.num_parameters,
+                verifier_parameters=self.need_named().facts.num_parameters,
             ),
         )
 
@@ -214,16 +226,21 @@ class EvalArena:
         how = self.need_named().aggregation
         folded = [aggregate(found.scores, how) if found else UNCHOOSABLE for found in scores]
         copies = Counter(solutions)
-        tokens = {solution: found.tokens for solution, found in zip(solutions, scores, strict=True) if found}
-        cost = Cost(verifier_tokens=sum(tokens.values()), seconds=seconds)
+        read = {solution: found for solution, found in zip(solutions, scores, strict=True) if found}
+        cost = Cost(
+            verifier_tokens=sum(found.tokens for found in read.values()),
+            verifier_attended_tokens=sum(found.attended for found in read.values()),
+            seconds=seconds,
+        )
+        parameters = self.need_named().facts.num_parameters
         return Candidates(
             problem=graded.problem,
             correct=_correct(graded),
             classes=graded.classes,
             scores=_choosable(folded, graded),
             generator_bill=self._sampled(graded),
-            verifier_bill=bill_of(cost, generator_parameters=0, verifier_parameters=self.verifier.num_parameters),
-            readings=tuple(Reading(count, copies[solution]) for solution, count in tokens.items()),
+            verifier_bill=bill_of(cost, generator_parameters=0, verifier_parameters=parameters),
+            readings=tuple(Reading(found.tokens, copies[solution]) for solution, found in read.items()),
         )
 
     def _sampled(self, graded: GradedRollouts) -> Bill:
@@ -233,6 +250,11 @@ class EvalArena:
     def _drawn(self, graded: GradedRollouts) -> Bill:
         spent = sum((rollout.cost for rollout in graded.rollouts), Cost())
         return bill_of(spent, generator_parameters=self.workshop.generator_parameters, verifier_parameters=0)
+
+
+def _columns(row: Row) -> Iterator[tuple[list[float] | None, int, int]]:
+    """A row of scores, sample by sample."""
+    return zip(*(row[name] for name in SCORE_COLUMNS), strict=True)
 
 
 def _unscored(graded: GradedRollouts, bill: Bill) -> Candidates:

@@ -3,6 +3,7 @@
     prm eval --model_name_or_path runs/generator --prm_path prm=runs/prm orm=runs/orm --dataset_name arithmetic \\
         --num_problems 300 --n 16 --output_dir runs/eval
     prm eval --rollouts rollouts.jsonl --prm_path orm=runs/orm --output_dir runs/eval
+    prm eval --from runs/eval --approach dvts --agg_strategy min --report_n 12
 
 Writes into `output_dir`: `results.jsonl` (one line for each method, verifier and n), `results.json` (the whole run,
 for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html` with
@@ -14,8 +15,8 @@ file holds the config; `prm.eval.prepare` and `prm.eval.run` use it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from prm.aggregation import AGGREGATIONS
@@ -77,6 +78,9 @@ class EvalConfig:
         },
     )
     n: int = field(default=16, metadata={"help": "Generated solutions for each problem"})
+    report_n: list[int] = field(
+        default_factory=list, metadata={"help": "Numbers of samples to report beside n and the powers of two below it"}
+    )
     search_n: list[int] = field(
         default_factory=list, metadata={"help": "Widths of the tree searches; default: n alone"}
     )
@@ -89,13 +93,26 @@ class EvalConfig:
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the sampling; 1 keeps every token"})
     max_new_tokens: int = field(default=512, metadata={"help": "Tokens after which a solution is truncated"})
     stop: list[str] = field(default_factory=list, metadata={"help": "Texts that end a solution; they stay in it"})
-    agg_strategy: str = field(
-        default="", metadata={"help": "Fold of step scores: last, min, prod or mean; default: each verifier's own"}
+    agg_strategy: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Folds of step scores, any number of last, min, prod, mean and own (each verifier's); the first "
+            "also guides tree searches; default: own"
+        },
     )
     baseline: str = field(default="majority", metadata={"help": "What gains are measured over: majority or pass_at_n"})
     subsets: int = field(default=2048, metadata={"help": "Random subsets of a weighted best-of-n estimate"})
-    seed: int = field(default=0, metadata={"help": "Seed of problems, samples, searches and intervals"})
-    batch_tokens: int = field(default=0, metadata={"help": "Tokens of one batch, which bounds memory; 0: defaults"})
+    seed: int = field(default=0, metadata={"help": "Seed of problems and intervals, and of samples and searches"})
+    seeds: list[int] = field(
+        default_factory=list,
+        metadata={
+            "help": "Seeds of samples and searches; each repeats the run on the same problems, and tables have the "
+            "mean; default: seed alone"
+        },
+    )
+    max_batch_tokens: int = field(
+        default=0, metadata={"help": "Tokens of one batch of either model, which bounds memory; 0: defaults"}
+    )
     max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
     num_workers: int = field(
         default=1, metadata={"help": "Processes that share the work on a CPU; results do not depend on it"}
@@ -105,6 +122,13 @@ class EvalConfig:
     label_report: str | None = field(
         default=None, metadata={"help": "label_report.json of `prm label`, to be shown in the report"}
     )
+    from_run: str | None = field(
+        default=None,
+        metadata={
+            "help": "`--from DIR`: add to the run in DIR: its settings are the defaults, lists grow by what is given, "
+            "and nothing that its store has is asked for again; output_dir is DIR where none is given"
+        },
+    )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
     overwrite: bool = field(
         default=False,
@@ -112,16 +136,21 @@ class EvalConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.agg_strategy and self.agg_strategy not in AGGREGATIONS:
-            raise ConfigError(f"agg_strategy must be one of {', '.join(AGGREGATIONS)}, not {self.agg_strategy!r}")
+        for how in self.agg_strategy:
+            if how not in (*AGGREGATIONS, "own"):
+                raise ConfigError(f"agg_strategy must be one of {', '.join(AGGREGATIONS)} and own, not {how!r}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds has a number twice: {self.seeds}; a run repeated with one seed is one run")
+        if self.seeds and self.rollouts:
+            raise ConfigError("seeds draw samples anew, and those of rollouts are drawn already; drop one of them")
         if self.baseline not in {"majority", "pass_at_n"}:
             raise ConfigError(f"baseline must be majority or pass_at_n, not {self.baseline!r}")
         if self.n < 1 or self.num_iterations < 1 or self.subsets < 1:
             raise ConfigError("n, num_iterations and subsets must be at least 1")
         if self.lookahead < 0:
             raise ConfigError(f"lookahead must not be negative, and is {self.lookahead}")
-        if min(self.num_problems, self.skip_problems, self.batch_tokens, self.max_batch_rows) < 0:
-            raise ConfigError("num_problems, skip_problems, batch_tokens and max_batch_rows must not be negative")
+        if min(self.num_problems, self.skip_problems, self.max_batch_tokens, self.max_batch_rows) < 0:
+            raise ConfigError("num_problems, skip_problems, max_batch_tokens and max_batch_rows must not be negative")
         if "" in self.stop:
             raise ConfigError("a stop text is empty; it would end every solution at once")
         if self.panel and not self.rollouts:
@@ -166,16 +195,16 @@ def run_eval(
 
 def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
-    from .report.labels import read_label_report
     from .outputs import finished_result, show, write_outputs
     from .prepare import prepare
+    from .report.labels import read_label_report
     from .run import evaluate
     from .run_settings import run_settings
 
     if config.label_report:
         read_label_report(config.label_report)  # a wrong path is said before anything is spent
-    inputs = read_inputs(config, verifiers)
-    settings = run_settings(config, inputs, generator)
+    inputs = read_inputs(config, verifiers, generator)
+    settings = run_settings(config, inputs)
     result = finished_result(config, settings)
     if result is None:
         run = prepare(config, inputs, verifiers=verifiers, generator=generator)
@@ -189,9 +218,25 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
 
 def main(arguments: list[str] | None = None) -> None:
     """The subcommand `prm eval`."""
-    from prm.config import parse_config
+    run_eval(parse_arguments(sys.argv[1:] if arguments is None else arguments))
 
-    run_eval(parse_config(EvalConfig, sys.argv[1:] if arguments is None else arguments, prog="prm eval"))
+
+def parse_arguments(arguments: Sequence[str]) -> EvalConfig:
+    """The config that a command line describes; with `--from DIR`, the one of the run in DIR with what is added.
+
+    Raises:
+        ConfigError: see its message.
+    """
+    from prm.config import parse_config, take_option
+
+    from .replay import extended, read_config
+
+    directory, others = take_option(arguments, "--from", "the output_dir of a run")
+    if directory is None:
+        parsed: EvalConfig = parse_config(EvalConfig, others, prog="prm eval")
+        return parsed
+    before = read_config(directory)
+    return extended(before, parse_config(EvalConfig, others, prog="prm eval", defaults=asdict(before)))
 
 
 if __name__ == "__main__":

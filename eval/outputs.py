@@ -16,6 +16,7 @@ from prm.problems import problem_from_row
 
 from .prepare import Run
 from .quality import VerifierQuality
+from .replay import adds_to_itself, write_config
 from .results import Best, MethodResult
 from .run import EvalResult
 from .run_settings import RESULTS_FILE, evaluated_on, finished_summary
@@ -33,6 +34,7 @@ def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> Non
     """Write the results, each file appearing only once it is complete. `results.json` comes last and declares the run
     finished; what an earlier run declared goes first."""
     folder = Path(run.config.output_dir)
+    write_config(run.config)
     for name in (RESULTS_FILE, REPORT_FILE, PICTURE_FILE):
         (folder / name).unlink(missing_ok=True)
     write_jsonl(folder / SAMPLES_FILE, sample_rows(run))
@@ -60,7 +62,7 @@ def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult 
         ConfigError: the output directory holds a finished run with other settings, and `overwrite` is not set.
     """
     folder = Path(config.output_dir)
-    found = finished_summary(folder, settings, overwrite=config.overwrite)
+    found = finished_summary(folder, settings, overwrite=config.overwrite, adds=adds_to_itself(config))
     if found is None or found["version"] != FORMAT_VERSION:
         return None
     if not all((folder / name).is_file() for name in (SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE)):
@@ -77,6 +79,8 @@ def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult 
         counts=found["counts"],
         seconds=found["seconds"],
         notes=found["notes"],
+        seeds=found["seeds"],
+        by_seed=found["by_seed"],
     )
 
 
@@ -99,6 +103,8 @@ def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) ->
         "num_problems": len(result.problems),
         "n": max(result.ns),
         "seed": config.seed,
+        "seeds": result.seeds,
+        "by_seed": result.by_seed,
         "baseline": config.baseline,
         "generator": result.generator,
         "verifiers": {

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError
-from prm.fingerprint import dtype_suffix, fingerprint
+from prm.fingerprint import fingerprint
 from prm.generation.base import Generator
 from prm.problems import Problem
 
-from .arena import EvalArena, NamedVerifier
-from .inputs import Inputs, load_generator, load_verifiers
+from .arena import EvalArena
+from .inputs import Inputs, folds, load_generator, load_verifiers
+from .models import Lazy, NamedVerifier
 from .quality import FirstError
-from .sample_store import SampleStore
 from .search.base import SearchStrategy, StepVerifier
 from .search.strategies import STRATEGIES, strategies_named
 from .search.tree_strategy import TreeStrategy
@@ -30,16 +30,32 @@ ALWAYS = ("majority", "pass_at_n")
 
 @dataclass(frozen=True)
 class Run:
-    """A checked config with everything loaded. `ns` are the sample counts to report, `search_ns` the widths of live
-    searches; `arenas` has one entry for each verifier, `strategies` those that were asked for."""
+    """A checked config with everything that it names.
+
+    Attributes:
+        seed: of its samples and searches.
+        arenas: one for each verifier and fold of its step scores.
+        guides: names of those arenas that live searches are guided by: each verifier with its first fold.
+        strategies: those that were asked for.
+        ns: the sample counts to report. `search_ns`: the widths of live searches.
+        repeats: the same run with the other seeds.
+    """
 
     config: EvalConfig
+    seed: int
     workshop: Workshop
     arenas: list[EvalArena]
+    guides: frozenset[str]
     strategies: list[SearchStrategy]
     ns: list[int]
     search_ns: list[int]
     first_error: FirstError | None
+    repeats: tuple[Run, ...] = ()
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of all repetitions."""
+        return [self.seed, *(repeat.seed for repeat in self.repeats)]
 
 
 def prepare(
@@ -49,58 +65,76 @@ def prepare(
     verifiers: Mapping[str, StepVerifier],
     generator: Generator | None = None,
 ) -> Run:
-    """Load the models, and check that they can do what is asked.
+    """Identify the models, load those of which nothing is known yet, and check that they can do what is asked.
 
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
     """
-    problems, recorded, n = inputs.problems, inputs.recorded, inputs.n
-    named = load_verifiers(config, verifiers, inputs.verifier_keys)
-    strategies = _strategies(config, [item.verifier.spec.kind for item in named])
-    search_ns = sorted(set(config.search_n or [n])) if any(s.live and s.kinds for s in strategies) else []
+    named = load_verifiers(config, inputs, verifiers)
+    strategies = _strategies(config, [item.spec.kind for item in named])
+    search_ns = sorted(set(config.search_n or [inputs.n])) if any(s.live and s.kinds for s in strategies) else []
     for strategy in strategies:
         if isinstance(strategy, TreeStrategy):
             for width in search_ns:
                 strategy.plan(config, width)
-    if generator is None and config.model_name_or_path and (recorded is None or any(s.live for s in strategies)):
-        generator = load_generator(config)
-    workshop = Workshop(
-        problems,
-        SampleStore(f"{config.output_dir}/store", workers=config.num_workers),
-        _settings(config, n, generator, named),
-        generator=generator,
-        recorded=recorded,
-    )
-    return Run(
-        config=config,
-        workshop=workshop,
-        arenas=[EvalArena(workshop, item) for item in named],
-        strategies=strategies,
-        ns=[n] if config.panel else _powers_of_two(n),
-        search_ns=search_ns,
-        first_error=_truth(problems),
-    )
+    lazy = None
+    if inputs.generator_key and (inputs.recorded is None or any(s.live for s in strategies)):
+        lazy = load_generator(config, inputs, generator)
+    ns = [inputs.n] if config.panel else _reported(inputs.n, config.report_n)
+
+    def with_seed(seed: int, repeats: tuple[Run, ...] = ()) -> Run:
+        workshop = Workshop(
+            inputs.problems,
+            inputs.store,
+            _settings(config, inputs.n, seed, lazy, named),
+            generator=lazy,
+            recorded=inputs.recorded,
+        )
+        return Run(
+            config=config,
+            seed=seed,
+            workshop=workshop,
+            arenas=[arena for item in named for arena in _arenas(config, workshop, item)],
+            guides=frozenset(item.name for item in named),
+            strategies=strategies,
+            ns=ns,
+            search_ns=search_ns,
+            first_error=_truth(inputs.problems),
+            repeats=repeats,
+        )
+
+    first, *others = config.seeds or [config.seed]
+    return with_seed(first, tuple(map(with_seed, others)))
 
 
-def _settings(config: EvalConfig, n: int, generator: Generator | None, named: Sequence[NamedVerifier]) -> RunSettings:
+def _arenas(config: EvalConfig, workshop: Workshop, named: NamedVerifier) -> list[EvalArena]:
+    """One arena for each fold of a verifier's step scores, which are read once."""
+    first, *others = folds(config, named.spec.aggregation)
+    arena = EvalArena(workshop, named.folded(first))
+    return [arena, *(EvalArena(workshop, named.folded(how), unfolded=arena) for how in others)]
+
+
+def _settings(
+    config: EvalConfig, n: int, seed: int, generator: Lazy[Generator] | None, named: Sequence[NamedVerifier]
+) -> RunSettings:
     sampling = config.sampling()
     generator_key: dict[str, Any] = {}
     if generator is not None:
         generator_key = {
-            "generator": generator.name,
-            "revision": generator.revision + dtype_suffix(getattr(generator, "model", None)),
+            "generator": generator.facts.name,
+            "revision": generator.facts.store_key,
             "prompt": [config.prompt_template, config.chat, config.system_prompt],
         }
-    separators = [item.verifier.spec.step_format.step_separator for item in named]
+    separators = [item.spec.step_format.step_separator for item in named]
     return RunSettings(
         n=n,
         sampling=sampling,
-        seed=config.seed,
+        seed=seed,
         separator=separators[0] if separators else "\n",
         generator_key=generator_key,
         samples_key={"recorded": fingerprint(config.rollouts)}
         if config.rollouts
-        else {**generator_key, **sampling.to_dict(), "seed": config.seed, "n": n},
+        else {**generator_key, **sampling.to_dict(), "seed": seed},
         beam_width=config.beam_width,
         num_iterations=config.num_iterations,
         lookahead=config.lookahead,
@@ -161,8 +195,15 @@ def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequenc
         )
 
 
-def _powers_of_two(n: int) -> list[int]:
-    return sorted({*(2**k for k in range(n.bit_length()) if 2**k <= n), n})
+def _reported(n: int, others: Sequence[int]) -> list[int]:
+    """The powers of two up to n, n itself, and others.
+
+    Raises:
+        ConfigError: one of the others is larger than n.
+    """
+    if any(not 1 <= other <= n for other in others):
+        raise ConfigError(f"report_n has a number that is not between 1 and n={n}: {max(others, key=abs)}")
+    return sorted({*(2**k for k in range(n.bit_length()) if 2**k <= n), n, *others})
 
 
 def _truth(problems: Sequence[Problem]) -> FirstError | None:

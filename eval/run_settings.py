@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.fingerprint import fingerprint
-from prm.generation.base import Generator
-from prm.generation.checkpoint import model_name, model_revision
 from prm.jsonl import dumps
 from prm.problems import dataset_label
 from prm.run_record import other_run
 
 from .inputs import Inputs
+from .replay import check_addition
 from .sample_store import problem_key, settings_key
 
 if TYPE_CHECKING:
@@ -28,28 +27,19 @@ RESULTS_FILE = "results.json"
 
 # Options that say where and how fast, and those that `run_settings` replaces by what they name.
 NO_SETTINGS = {
-    *("output_dir", "device", "num_workers", "batch_tokens", "max_batch_rows", "overwrite", "report"),
+    *("output_dir", "from_run", "device", "num_workers", "max_batch_tokens", "max_batch_rows", "overwrite", "report"),
     *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report"),
 }
 
 
-def run_settings(config: EvalConfig, inputs: Inputs, generator: Generator | None = None) -> dict[str, Any]:
-    """The settings that decide a run's results, as JSON values; files and models by their content.
-
-    Args:
-        generator: one in memory, if it is not the one at `config.model_name_or_path`.
-
-    Raises:
-        MissingFileError, ModelError: there is no such generator.
-    """
-    path = config.model_name_or_path
-    named = [model_name(path), model_revision(path)] if path and generator is None else None
+def run_settings(config: EvalConfig, inputs: Inputs) -> dict[str, Any]:
+    """The settings that decide a run's results, as JSON values; files and models by their content."""
     settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
     settings |= {
         "dataset": evaluated_on(config),
         "problems": settings_key({"keys": [problem_key(problem) for problem in inputs.problems]}),
         "rollouts": fingerprint(config.rollouts) if config.rollouts else None,
-        "generator": [generator.name, generator.revision] if generator else named,
+        "generator": inputs.generator_key,
         "verifiers": inputs.verifier_keys,
         "label_report": fingerprint(config.label_report) if config.label_report else None,
     }
@@ -64,20 +54,28 @@ def evaluated_on(config: EvalConfig) -> str:
     return f"{dataset_label(config.dataset_name)}/{config.dataset_split}"
 
 
-def finished_summary(directory: Path, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
+def finished_summary(
+    directory: Path, settings: dict[str, Any], *, overwrite: bool = False, adds: bool = False
+) -> dict[str, Any] | None:
     """The `results.json` of a finished run with these settings, or `None` where there is something to do.
+
+    Args:
+        adds: the settings are those of the run with additions, which then are to be made.
 
     Raises:
         ConfigError: a finished run with other settings that may not be overwritten; the first that differs is named.
+            Or what is no addition to it.
     """
     try:
         summary: dict[str, Any] = json.loads((directory / RESULTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     there = summary.get("settings", {})
+    if adds:
+        check_addition(directory, there, settings)
     for name in settings | there:
         if there.get(name) != settings.get(name):
-            if overwrite:
+            if overwrite or adds:
                 return None
             before = f"{name}={there[name]!r}" if name in there else f"{name} unknown"
             raise other_run(directory, before, repr(settings.get(name)))

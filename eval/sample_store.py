@@ -3,8 +3,10 @@
 Every stage of `prm eval` appends to a file of its own, `store/<stage>-<key>.jsonl`, one row for each problem; the
 key is a hash of everything that decides the rows' content (weights, prompt, sampling parameters, seed, verifier,
 plan). A killed run goes on at the first missing problem, a finished run asks nobody, and a changed setting starts a
-new file beside the old one. What the rows of a stage mean is that stage's business (`prm.eval.workshop`,
-`prm.eval.arena`).
+new file beside the old one. A row that is there and too small (more samples are wanted) is followed by a larger one,
+and the last row of a problem counts. `store/store.json` says which version wrote the store, and what the run's models
+are, so that a finished run is replayed without them. What the rows of a stage mean is that stage's business
+(`prm.eval.workshop`, `prm.eval.arena`).
 """
 
 from __future__ import annotations
@@ -12,21 +14,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from prm.errors import DataError
-from prm.jsonl import dumps
+from prm.errors import ConfigError, DataError
+from prm.jsonl import dumps, write_json
 from prm.problems import Problem
-from prm.progress import progress_bar
+from prm.progress import Tally, progress_bar
 from prm.workers import Work, work_through
 
 Row = dict[str, Any]
+Enough = Callable[[int, Row], bool]
+"""Whether the stored row of the problem with this index will do."""
+Tell = Callable[[Tally, Sequence[int], Sequence[Row]], None]
+"""Adds to the tally what the rows of these problems say of accuracy and tokens."""
+
 SOLUTIONS_PER_CHUNK = 2048
 """Solutions between two writes to a file: what a killed run can lose at most, for each worker."""
+STORE_FILE, STORE_VERSION = "store.json", 2
+"""Version 1 had a file of samples for each n, and no `store.json`."""
 
 
 class RowFile:
@@ -35,8 +44,11 @@ class RowFile:
     def __init__(self, path: Path):
         self.path = path
 
-    def read(self) -> dict[str, Row]:
-        """The finished rows by `problem_key`. A line that a kill left half written is cut off.
+    def read(self, *, mend: bool = True) -> dict[str, Row]:
+        """The finished rows by `problem_key`, the last of each. A line that a kill left half written is cut off.
+
+        Args:
+            mend: cut it off in the file as well; not for a file of another run.
 
         Raises:
             DataError: a line that no kill can explain.
@@ -45,7 +57,7 @@ class RowFile:
             return {}
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
+        if mend and len(whole) < len(content):
             os.truncate(self.path, len(whole))
         rows = {}
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
@@ -71,13 +83,46 @@ class RowFile:
 
 
 class SampleStore:
-    """The row files of one output directory; `workers` processes fill them."""
+    """The row files of one output directory.
 
-    def __init__(self, directory: str | Path, *, workers: int = 1):
+    Args:
+        workers: processes that fill them.
+        sources: other stores, whose rows are taken over where they fit.
+
+    Raises:
+        ConfigError: one of the stores was written by another version.
+    """
+
+    def __init__(self, directory: str | Path, *, workers: int = 1, sources: Sequence[str | Path] = ()):
         self.directory, self.workers = Path(directory), workers
+        self.sources = [Path(source) for source in sources]
+        self._facts: dict[str, Row] = {}
+        for folder in (*reversed(self.sources), self.directory):
+            self._facts |= _read_facts(folder)
 
     def file(self, stage: str, settings: Mapping[str, Any]) -> RowFile:
         return RowFile(self.directory / f"{stage}-{settings_key(settings)}.jsonl")
+
+    def fact(self, name: str) -> Row | None:
+        """What is known under a name (a model, as `prm.eval.models` calls it)."""
+        return self._facts.get(name)
+
+    def facts(self, prefix: str) -> dict[str, Row]:
+        """What is known under names that begin so, without the beginning."""
+        return {name.removeprefix(prefix): row for name, row in self._facts.items() if name.startswith(prefix)}
+
+    def remember(self, name: str, fact: Row) -> None:
+        """Keep what is known of something, on disk too."""
+        self._facts[name] = fact
+        self._mark()
+
+    def rows(self, stage: str, settings: Mapping[str, Any]) -> dict[str, Row]:
+        """The finished rows of a stage by `problem_key`, the store's own before those of its sources."""
+        file = self.file(stage, settings)
+        found: dict[str, Row] = {}
+        for source in reversed(self.sources):
+            found |= RowFile(source / file.path.name).read(mend=False)
+        return found | file.read()
 
     def complete(
         self,
@@ -89,6 +134,9 @@ class SampleStore:
         label: str,
         solutions: int,
         parallel: bool = True,
+        enough: Enough | None = None,
+        ready: Callable[[], object] | None = None,
+        tell: Tell | None = None,
     ) -> list[Row]:
         """One row for each problem, in order: read from the stage's file, or worked out and written to it.
 
@@ -97,20 +145,65 @@ class SampleStore:
                 of solutions it finished since the last call.
             solutions: how many solutions a problem has, for the progress bar and the chunks.
             parallel: whether the work may be done in forked processes.
+            enough: which stored rows will do; by default all.
+            ready: called before there is work, in this process: loads what the work needs, for forked ones to share.
+            tell: what the progress bar says of finished rows, beside their number.
         """
-        file = self.file(stage, settings)
-        rows = file.read()
-        keys = [problem_key(problem) for problem in problems]
+        file, keys = self.file(stage, settings), [problem_key(problem) for problem in problems]
+        rows = self._taken_over(file, self.rows(stage, settings), keys) if self.sources else file.read()
+        done = [key in rows and (enough is None or enough(index, rows[key])) for index, key in enumerate(keys)]
         planned = _chunks(len(problems), solutions)
-        missing = [chunk for chunk in ([i for i in plan if keys[i] not in rows] for plan in planned) if chunk]
+        missing = [chunk for chunk in ([i for i in plan if not done[i]] for plan in planned) if chunk]
         if missing:
-            with progress_bar(label, sum(map(len, missing)) * solutions, "solution") as advance:
+            if ready:
+                ready()
+            self._mark()
+            tally = Tally(len(problems))
+            tally.add(problems=sum(done))
+            with progress_bar(label, sum(map(len, missing)) * solutions, "solution", tally) as advance:
                 workers = self.workers if parallel else 1
                 for indices, made in work_through(missing, work, workers, advance):
                     made = [{"key": keys[i], **row} for i, row in zip(indices, made, strict=True)]
                     file.append(made)
                     rows.update((row["key"], row) for row in made)
+                    tally.add(problems=len(indices))
+                    if tell:
+                        tell(tally, indices, made)
         return [rows[key] for key in keys]
+
+    def _taken_over(self, file: RowFile, rows: dict[str, Row], keys: Sequence[str]) -> dict[str, Row]:
+        """The rows, after those of other stores were copied, so that this one is complete by itself."""
+        own = file.read()
+        if copied := [rows[key] for key in dict.fromkeys(keys) if key in rows and key not in own]:
+            self._mark()
+            file.append(copied)
+        return rows
+
+    def _mark(self) -> None:
+        """Say in the directory which version writes there, and what is known."""
+        write_json(self.directory / STORE_FILE, {"version": STORE_VERSION, "facts": self._facts})
+
+
+def _read_facts(folder: Path) -> dict[str, Row]:
+    """The facts in a store's `store.json`; nothing where there is no store yet.
+
+    Raises:
+        ConfigError: another version wrote it.
+    """
+    try:
+        found = json.loads((folder / STORE_FILE).read_text(encoding="utf-8"))
+        version = found["version"]
+    except FileNotFoundError:
+        version, found = (1 if next(folder.glob("*.jsonl"), None) else STORE_VERSION), {"facts": {}}
+    except (OSError, ValueError, KeyError, TypeError):
+        version = "of unknown number"
+    if version != STORE_VERSION:
+        raise ConfigError(
+            f"{folder} is a sample store of version {version}, and this program reads version {STORE_VERSION}; "
+            "nothing in it was touched. Give another --output_dir, move the store away, or use the prm-toolkit that "
+            "wrote it"
+        )
+    return dict(found["facts"])
 
 
 def _chunks(problems: int, solutions: int) -> list[range]:

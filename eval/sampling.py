@@ -67,34 +67,36 @@ def draw(
     base_seed: int,
     separator: str,
     progress: Callable[[int], None] | None = None,
+    starts: Sequence[int] | None = None,
 ) -> list[list[Rollout]]:
-    """Draw n whole solutions of every problem in one call."""
+    """Draw whole solutions of every problem in one call: those with the sample indices `starts[i]` to n of the i-th
+    problem, by default all n."""
+    firsts = starts or [0] * len(problems)
     prompts = [tuple(generator.prompt_ids(problem.problem)) for problem in problems]
     requests = [
         GenerationRequest(prompt, request_seed(problem.problem, "", index, base_seed))
-        for problem, prompt in zip(problems, prompts, strict=True)
-        for index in range(n)
+        for problem, prompt, first in zip(problems, prompts, firsts, strict=True)
+        for index in range(first, n)
     ]
     started = time.perf_counter()
-    completions = generator.generate(requests, sampling, progress)
-    seconds = (time.perf_counter() - started) / len(requests)
-    drawn = []
-    for place, problem in enumerate(problems):
-        rollouts = []
-        for index, completion in enumerate(completions[place * n : (place + 1) * n]):
-            rollouts.append(
-                make_rollout(
-                    problem,
-                    completion.text,
-                    completion.stop_reason,
-                    index=index,
-                    source=generator.name,
-                    separator=separator,
-                    cost=replace(completion.cost, seconds=seconds),
-                )
-            )
-        drawn.append(rollouts)
-    return drawn
+    completions = iter(generator.generate(requests, sampling, progress))
+    seconds = (time.perf_counter() - started) / max(1, len(requests))
+
+    def rollout(problem: Problem, index: int) -> Rollout:
+        completion = next(completions)
+        return make_rollout(
+            problem,
+            completion.text,
+            completion.stop_reason,
+            index=index,
+            source=generator.name,
+            separator=separator,
+            cost=replace(completion.cost, seconds=seconds),
+        )
+
+    return [
+        [rollout(problem, index) for index in range(first, n)] for problem, first in zip(problems, firsts, strict=True)
+    ]
 
 
 def read_recorded(path: str | Path) -> tuple[list[Problem], list[list[Rollout]]]:

@@ -18,7 +18,8 @@ from prm.problems import Problem
 from prm.rollouts import Rollout
 from prm.workers import Advance
 
-from .sample_store import Row, SampleStore
+from .models import Lazy
+from .sample_store import Row, SampleStore, problem_key
 from .sampling import GradedRollouts, draw, grade_rollouts
 
 
@@ -27,7 +28,8 @@ class RunSettings:
     """What every method of a run shares.
 
     `generator_key` and `samples_key` identify the generator with its prompt, and the samples: recorded ones by their
-    file, others by how they are drawn.
+    file, others by how they are drawn, whatever their number. `n` samples of each problem are wanted; where the store
+    has more, all of them are used.
     """
 
     n: int
@@ -55,7 +57,7 @@ class Workshop:
         store: SampleStore,
         settings: RunSettings,
         *,
-        generator: Generator | None = None,
+        generator: Lazy[Generator] | None = None,
         recorded: Sequence[Sequence[Rollout]] | None = None,
     ):
         self.problems, self.store, self.settings = list(problems), store, settings
@@ -69,7 +71,7 @@ class Workshop:
 
     @property
     def generator_parameters(self) -> int:
-        return self.generator.num_parameters if self.generator else 0
+        return self.generator.facts.num_parameters if self.generator else 0
 
     @cached_property
     def samples(self) -> list[GradedRollouts]:
@@ -86,26 +88,47 @@ class Workshop:
         return self._draw("greedy", 1, sampling, {**self.settings.generator_key, **sampling.to_dict()})
 
     def _draw(self, stage: str, n: int, sampling: SamplingParams, key: dict[str, Any]) -> list[GradedRollouts]:
-        generator = self.need_generator(stage)
+        """At least n rollouts of every problem: those in the store, and those that it lacks."""
+        lazy, settings = self.need_generator(stage), self.settings
+        held = self.store.rows(stage, key)
 
         def work(indices: Sequence[int], advance: Advance) -> list[Row]:
             chunk = [self.problems[i] for i in indices]
+            before = [held.get(problem_key(problem), {}).get("rollouts", []) for problem in chunk]
             drawn = draw(
                 chunk,
-                generator,
+                lazy.model,
                 n,
                 sampling=sampling,
-                base_seed=self.settings.seed,
-                separator=self.settings.separator,
+                base_seed=settings.seed,
+                separator=settings.separator,
                 progress=advance,
+                starts=[len(rollouts) for rollouts in before],
             )
-            return [{"rollouts": [rollout.to_dict() for rollout in rollouts]} for rollouts in drawn]
+            return [
+                {"rollouts": [*old, *(rollout.to_dict() for rollout in new)]}
+                for old, new in zip(before, drawn, strict=True)
+            ]
 
-        rows = self.store.complete(stage, key, self.problems, work, label=stage, solutions=n)
+        rows = self.store.complete(
+            stage,
+            key,
+            self.problems,
+            work,
+            label=stage,
+            solutions=n,
+            enough=lambda index, row: len(row["rollouts"]) >= n,
+            ready=lambda: lazy.model,
+        )
         pools = [[Rollout.from_dict(row) for row in found["rollouts"]] for found in rows]
         return self.grade(stage, key, pools)
 
-    def need_generator(self, stage: str) -> Generator:
+    def need_generator(self, stage: str) -> Lazy[Generator]:
+        """The generator, which may still have to be loaded.
+
+        Raises:
+            ConfigError: there is none.
+        """
         if self.generator is None:
             raise ConfigError(f"{stage} needs a generator; give model_name_or_path, or leave this approach out")
         return self.generator
@@ -127,5 +150,6 @@ class Workshop:
             label=f"grade {stage}",
             solutions=max(len(pool) for pool in pools),
             parallel=False,  # the grader has processes of its own
+            enough=lambda index, row: len(row["preds"]) == len(pools[index]),
         )
         return [GradedRollouts.from_verdicts(pool, row) for pool, row in zip(pools, rows, strict=True)]

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import io
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ from prm.spelling import hint
 from prm.worlds.models import PREFIX, expand_embedded
 
 
-def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = None) -> Any:
+def parse_config(
+    classes: Any, arguments: Sequence[str], *, prog: str | None = None, defaults: Mapping[str, Any] | None = None
+) -> Any:
     """Parse arguments into one config, or a tuple of them where `classes` is a sequence.
+
+    Args:
+        defaults: values in the place of the fields' own defaults; a recipe goes before them.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type, a missing required key, or a broken recipe.
@@ -33,11 +39,13 @@ def parse_config(classes: Any, arguments: Sequence[str], *, prog: str | None = N
     several = isinstance(classes, list | tuple)
     kinds = list(classes) if several else [classes]
     known = [field.name for kind in kinds for field in dataclasses.fields(kind) if field.init]
-    path, arguments = _split_recipe(list(arguments))
+    path, arguments = take_option(arguments, "--config", "one recipe: --config recipe.yaml")
     _check_options(arguments, known)
     parser = TrlParser(kinds, prog=prog)
+    if defaults:
+        parser.set_defaults_with_config(**defaults)
     if path is not None:
-        parser.set_defaults_with_config(**_checked_recipe(path, kinds, known))
+        parser.set_defaults_with_config(**_checked_recipe(Path(path), kinds, known))
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -64,19 +72,26 @@ def _expand_embedded_models(config: Any) -> None:
             setattr(config, field.name, [expand_embedded(v) if isinstance(v, str) else v for v in value])
 
 
-def _split_recipe(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The path after `--config`, and the other arguments."""
-    paths, others, given = [], [], iter(arguments)
+def take_option(arguments: Sequence[str], option: str, takes: str) -> tuple[str | None, list[str]]:
+    """The value of an option that is no field of a config, and the other arguments.
+
+    Args:
+        takes: what it takes, for the message.
+
+    Raises:
+        ConfigError: it is there twice, or without a value.
+    """
+    values, others, given = [], [], iter(arguments)
     for argument in given:
-        if argument == "--config":
-            paths.append(next(given, ""))
-        elif argument.startswith("--config="):
-            paths.append(argument.removeprefix("--config="))
+        if argument == option:
+            values.append(next(given, ""))
+        elif argument.startswith(f"{option}="):
+            values.append(argument.removeprefix(f"{option}="))
         else:
             others.append(argument)
-    if len(paths) > 1 or any(not path or path.startswith("--") for path in paths):
-        raise ConfigError("--config takes one recipe: --config recipe.yaml")
-    return (Path(paths[0]) if paths else None), others
+    if len(values) > 1 or any(not value or value.startswith("--") for value in values):
+        raise ConfigError(f"{option} takes {takes}")
+    return (values[0] if values else None), others
 
 
 def _check_options(arguments: Sequence[str], known: list[str]) -> None:
@@ -133,6 +148,8 @@ def run_main(main: Callable[[list[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            raise SystemExit(141) from None
         where = f"{error.filename}: " if error.filename else ""
         remedy = "what was finished is kept, mend this and run the same command again to go on"
         print(f"error: {where}{error.strerror or error}; {remedy}", file=sys.stderr)
@@ -140,3 +157,13 @@ def run_main(main: Callable[[list[str]], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _reader_left() -> bool:
+    """Whether standard output is closed at its other end, as by `| head`; what is still to be written is dropped."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in watch.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

@@ -254,7 +254,7 @@ def test_recorded_samples_cost_what_their_file_says(
     ("options", "message"),
     [
         ({"model_name_or_path": None}, "nothing to evaluate"),
-        ({"agg_strategy": "median"}, "agg_strategy must be one of last, min, prod, mean"),
+        ({"agg_strategy": ["median"]}, "agg_strategy must be one of last, min, prod, mean"),
         ({"panel": True}, "panel is for recorded samples"),
         ({"baseline": "greedy"}, "baseline must be"),
         ({"n": 0}, "at least 1"),

@@ -37,7 +37,7 @@ def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
         warnings.simplefilter("ignore")  # a random model writes no separator and no answer
         first = run_eval(chosen)
         before, table = contents(tmp_path), capsys.readouterr().out
-        second = run_eval(replace(chosen, num_workers=2, batch_tokens=999, overwrite=True))
+        second = run_eval(replace(chosen, num_workers=2, max_batch_tokens=999, overwrite=True))
         assert contents(tmp_path) == before
         assert capsys.readouterr().out == f"already finished: {tmp_path}\n{table}"
         assert replace(second, verifiers=first.verifiers) == first  # tuples come back as lists
@@ -50,7 +50,8 @@ def test_a_finished_run_is_read_back_and_no_other_run_replaces_it_unasked(
         run_eval(replace(chosen, n=2, overwrite=True))
     after = contents(tmp_path)
     changed = {path.name for path in before if before[path] != after[path]}
-    assert changed == {"results.json", "results.jsonl", "samples.jsonl", "per_problem.jsonl"}  # the store only grew
+    # The store only grew.
+    assert changed == {"config.json", "results.json", "results.jsonl", "samples.jsonl", "per_problem.jsonl"}
     stages = {path.name.rsplit("-", 1)[0] for path in before}
     assert stages >= {"samples", "greedy", "scores-tiny", "beam_search-4-tiny"}
 
@@ -84,8 +85,10 @@ def test_nothing_of_one_dtype_is_taken_for_anothers(
 
 
 def test_a_verifier_is_known_by_its_content_or_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = str(embedded_model("generator"))
+
     def keys(*prm_path: str) -> dict[str, str]:
-        chosen = EvalConfig(str(tmp_path), model_name_or_path="in memory", prm_path=list(prm_path), num_problems=1)
+        chosen = EvalConfig(str(tmp_path), model_name_or_path=generator, prm_path=list(prm_path), num_problems=1)
         return read_inputs(chosen, {}).verifier_keys
 
     def download(commit: str) -> None:
