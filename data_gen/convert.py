@@ -21,6 +21,7 @@ from prm.progress import progress_bar
 from prm.rows.training_rows import RejectedRow
 
 from .data_output import REJECTED, DataOutput, beside, check_paths, input_hash, rejected_rows
+from .data_report import origins
 from .formats import find_format, recognise
 from .formats.base import Format, NotHeldError, Record, Row, Where
 from .formats.exchange import lost_fields, read_records, write_row
@@ -86,7 +87,8 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
         conversion = Conversion(config, reject, advance)
         write_rows(config.output_path, conversion.rows())
     left_out = dict(reasons.most_common())
-    return output.write_summary({**conversion.summary(), "rejected": left_out}, conversion.counts["written"], left_out)
+    facts = {**conversion.summary(), "rejected": left_out, "origins": origins([config.input_path])}
+    return output.write_summary(facts, conversion.counts["written"], left_out)
 
 
 class Conversion:

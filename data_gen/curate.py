@@ -25,6 +25,7 @@ from prm.rows.training_rows import RejectedRow
 from .census import Bools, Census, Reason
 from .curate_summary import curate_summary
 from .data_output import REJECTED, DataOutput, beside, check_paths, input_hash, rejected_rows
+from .data_report import origins
 from .decontamination import Decontaminator, check_ngram, split_spec
 from .formats import find_format, recognise
 from .formats.base import Format, NotHeldError, Record, Row, Where
@@ -141,6 +142,7 @@ def run_curate(config: CurateConfig) -> dict[str, Any]:
     labels = [dataset_label(path) for path in config.input_path]
     inputs = labels if len(set(labels)) == len(labels) else list(config.input_path)
     summary = curate_summary(curation.census, inputs, evaluation, written, curation.unreadable, curation.not_held)
+    summary |= {"origins": origins(config.input_path)}
     left_out = summary["rejected"] | summary["unreadable"] | summary["not_held"]
     return output.write_summary(summary, sum(written.values()), left_out)
 

@@ -132,9 +132,9 @@ def _label(
     report |= {"labeler": config.labeler, "problem_set": problem_set(config.rollouts_path)}
     if shard is not None:
         report["shard"] = shard_facts(shard, positions, len(rollouts), _rows_made(own, labelled))
-    if isinstance(labeler, FirstErrorLabeler):
-        report["first_error"] = labeler.summary()
     for one in (labeler.first, labeler.second) if isinstance(labeler, ConsensusLabeler) else (labeler,):
+        if isinstance(one, FirstErrorLabeler):
+            report["first_error"] = one.summary()
         if isinstance(one, JudgeLabeler):
             report["judge"] = one.summary()
     if not isinstance(labeler, ConsensusLabeler):

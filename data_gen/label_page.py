@@ -36,7 +36,7 @@ def page_is_fresh(directory: str | Path) -> bool:
 
 def label_page(report: Mapping[str, Any]) -> str:
     """The page as HTML text."""
-    sections = [_values(report), _cost(report)]
+    sections = [*_made_from(report), _values(report), _cost(report)]
     if report.get("truth"):
         sections.append(_truth(report))
     if report.get("agreement"):
@@ -90,6 +90,18 @@ def _facts(report: Mapping[str, Any]) -> dict[str, str | int | float]:
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
+def _made_from(report: Mapping[str, Any]) -> list[Section]:
+    """What labels were chosen or converted from, and what was left out."""
+    if not (made := report.get("made_from")):
+        return []
+    rows: list[list[Any]] = [[reason, count] for reason, count in made["left_out"].items()]
+    table = Table(
+        [Column("left out"), Column("solutions", "integer")], rows, "Why, each counted once.", "left_out.csv"
+    )
+    text = f"`prm data {made['command']}` read {made['solutions']:,} solutions in {', '.join(made['inputs'])}."
+    return [Section("Where they are from", text, [], [table] if rows else [])]
+
+
 def _values(report: Mapping[str, Any]) -> Section:
     figure = parts.value_bars(report)
     return Section(
@@ -108,6 +120,8 @@ def _cost(report: Mapping[str, Any]) -> Section:
     tables = [parts.cost_table(report), rules]
     if report["completions"]:
         tables.insert(1, parts.endings_table(report))
+    if report.get("first_error"):
+        tables.append(parts.search_table(report))
     if report.get("judge"):
         tables.append(parts.judge_table(report))
     return Section("What it cost", _cost_text(report), [figure] if figure else [], tables)

@@ -182,6 +182,7 @@ def label_table(report: Mapping[str, Any]) -> str:
         return "\n".join(["no rollout was labelled", *_agreement_lines(report)])
     lines = [
         f"{report['step_labels']} step labels of {report['rollouts']} rollouts, {completion_words(report)}",
+        *_search_lines(report),
         *_vote_lines(report),
         _right_words(report),
         f"rules: {', '.join(f'{rule} {count:,}' for rule, count in report['rules'].items())}",
@@ -200,6 +201,17 @@ def label_table(report: Mapping[str, Any]) -> str:
     if calibration := report.get("calibration"):
         lines.append(f"  soft values: ECE {shown(calibration['ece'])}, Brier score {shown(calibration['brier'])}")
     return "\n".join(lines + _agreement_lines(report))
+
+
+def _search_lines(report: Mapping[str, Any]) -> list[str]:
+    """How the searches for a first wrong step ended, where there were any."""
+    if not (found := report.get("first_error")):
+        return []
+    unsure, nothing = found["below_confidence"], found["nothing_decided"]
+    return [
+        f"searches: {found['searches']:,}, of which {unsure:,} ended less sure than asked for"
+        + (f", {nothing:,} of these without a completion that decided anything" if nothing else "")
+    ]
 
 
 def _vote_lines(report: Mapping[str, Any]) -> list[str]:

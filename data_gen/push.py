@@ -2,6 +2,7 @@
 
     prm data push --labels_path runs/a/labels.jsonl --repo_id user/my-labels
 
+Labels that `prm data` chose or converted are published likewise; the card then says from what, and what was left out.
 The repository holds the labels in TRL's stepwise columns as Parquet, the run's report as JSON and as a page, and the
 card. It is one commit, and none where nothing changed. What the card says is decided in `prm.cards.dataset_card`.
 """
@@ -32,6 +33,7 @@ from prm.jsonl import read_jsonl
 from prm.labels import LabelledRollout
 from prm.rows.training_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
+from .data_report import data_report
 from .formats import find_format
 from .formats.base import NotHeldError, Where
 from .formats.exchange import read_records, write_row
@@ -49,7 +51,11 @@ _OWNED = ("data/*.parquet", REPORT_FILE, PAGE_FILE)
 class DatasetPushConfig:
     """Options of `prm data push`."""
 
-    labels_path: str = field(metadata={"help": "The labels.jsonl of `prm label`, with its report beside it"})
+    labels_path: str = field(
+        metadata={
+            "help": "The labels of `prm label`, or of `prm data curate`, merge or convert, with what lies beside them"
+        }
+    )
     repo_id: str = field(metadata={"help": "Dataset on the Hub: user/name, or name for your own namespace"})
     private: bool | None = field(
         default=None,
@@ -120,9 +126,16 @@ def _report(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Give the labels.jsonl of `prm label`")
+    if made := data_report(path):
+        chosen: dict[str, Any] = without_local_paths(made)
+        return chosen
     report = read_json_object(path.with_name(REPORT_FILE))
     if "step_labels" not in report:
-        raise DataError("no report of `prm label` beside it", path=path, remedy="Run the same `prm label` again")
+        raise DataError(
+            "no report of `prm label` beside it, nor a summary of `prm data`",
+            path=path,
+            remedy="Run the command that wrote it again, and leave what it writes beside it where it is",
+        )
     if report.get("data_hash") != file_hash(path):
         raise DataError("changed since its report was written", path=path, remedy="Run the same `prm label` again")
     if "by_position" not in report:  # merged shards, which have sums alone

@@ -8,7 +8,7 @@ from typing import Any
 
 from prm.cards.tables import Table, markdown_table, number, show
 from prm.cards.templates import render
-from prm.report.label_parts import COUNTED, PLACES, TRUTH
+from prm.report.label_parts import COUNTED, PLACES, SEARCHES, TRUTH
 
 Report = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ def dataset_card(report: Report, repo_id: str, *, license: str | None = None) ->
             "counts": {name: f"{report[name]:,}" for name in ("step_labels", "rollouts")},
             "problem_set": report.get("problem_set") or "",
             "identity": _identity(report),
-            "making": [_cost(report), *_votes(report), _settings(report)],
+            "making": [*_made_from(report), _cost(report), *_searches(report), *_votes(report), _settings(report)],
             "quality": [*_truth(report), *_calibration(report), *_agreement(report)],
             "by_position": _by_position(report),
             "limits": _limits(report),
@@ -66,6 +66,11 @@ def _identity(report: Report) -> list[tuple[str, str]]:
     rows = [("Labels", LABELERS.get(labeler, labeler))] if labeler else []
     if settings.get("model_name_or_path"):
         rows.append(("Completed by", f"`{settings['model_name_or_path']}`"))
+    if made := report.get("made_from"):
+        what = {"curate": "Chosen from", "convert": "Converted from"}[made["command"]]
+        form = f" ({made['from']})" if made.get("from") else ""
+        inputs = ", ".join(f"`{name}`" for name in made["inputs"])
+        rows.append((what, f"{number(report['rollouts'])} of {number(made['solutions'])} solutions in {inputs}{form}"))
     known = number(report["step_labels"] - report["unknown_labels"])
     per_label = report.get("tokens_per_label")
     cost = "no label is known" if per_label is None else f"{per_label:.1f} generated tokens per known label"
@@ -79,6 +84,28 @@ def _identity(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
+def _made_from(report: Report) -> list[Table]:
+    """What a curation or a conversion left out and why, what the format could not say, and by which rules."""
+    if not (made := report.get("made_from")):
+        return []
+    lines = [[f"left out: {reason}", number(count)] for reason, count in made["left_out"].items()]
+    lines += [[f"not held by the rows: {what}", number(count)] for what, count in made["lost"].items()]
+    lines += [["kept, this file", number(report["rollouts"])]]
+    rules = [[name, number(value)] for name, value in made["settings"].items() if value not in (None, "", [])]
+    return [
+        Table(f"What `prm data {made['command']}` kept and left out", markdown_table(["", "solutions"], lines)),
+        Table("By these rules", markdown_table(["rule", "value"], rules)),
+    ]
+
+
+def _searches(report: Report) -> list[Table]:
+    """How the searches for a first wrong step ended."""
+    if not (found := report.get("first_error")):
+        return []
+    rows = [[words, number(found[name])] for name, words in SEARCHES.items() if name in found]
+    return [Table("How the searches for the first wrong step ended", markdown_table(["searches", "in all"], rows))]
+
+
 def _cost(report: Report) -> Table:
     cost, each, distinct = report["cost"], report["cost_per_label"], report.get("distinct_labels")
     known = report["step_labels"] - report["unknown_labels"]
@@ -87,7 +114,7 @@ def _cost(report: Report) -> Table:
         ["step labels", number(report["step_labels"]), ""],
         ["of them unknown", number(report["unknown_labels"]), ""],
         *([["distinct prefixes with a label", number(distinct), ""]] if distinct is not None else []),
-        ["completions", number(report["completions"]), _per_label(report["completions"] / known if known else None)],
+        *_completions(report, known),
         *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), _per_label(each[f"{kind}_tokens"])] for kind in _KINDS),
     ]
     for name in ("truncated", "unparsable", "timeout"):
@@ -95,6 +122,15 @@ def _cost(report: Report) -> Table:
             rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
     rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
     return Table("What was labelled and spent", markdown_table(["", "in all", "per known label"], rows))
+
+
+def _completions(report: Report, known: int) -> list[list[str]]:
+    """Of labels that were chosen among others the rows do not say it, but their tokens they do."""
+    if report.get("made_from"):
+        return []
+    return [
+        ["completions", number(report["completions"]), _per_label(report["completions"] / known if known else None)]
+    ]
 
 
 def _votes(report: Report) -> list[Table]:

@@ -52,6 +52,12 @@ PLACES = {
     "undecided": "left undecided by one or both",
 }
 
+SEARCHES = {  # how searches for the first wrong step ended
+    "searches": "rollouts searched",
+    "below_confidence": "ended less sure than asked for",
+    "nothing_decided": "of these, without a completion that decided anything",
+}
+
 
 def value_text(report: Report) -> str:
     """What a step's value is: each labeler has its own, and a consensus has its first labeler's."""
@@ -175,6 +181,18 @@ def judge_table(report: Report) -> Table:
     columns = [Column("the judge's votes"), Column("votes", "integer"), Column("share", "percent")]
     caption = "Votes that are not decided leave their steps unknown; they are never taken for a verdict."
     return Table(columns, rows, caption, "votes.csv")
+
+
+def search_table(report: Report) -> Table:
+    """How the searches for a first wrong step ended."""
+    found = report["first_error"]
+    rows = [[words, found[name]] for name, words in SEARCHES.items() if name in found]
+    caption = (
+        "A search that ends below the confidence asked for labels by what is most likely; one without any, nothing."
+    )
+    return Table(
+        [Column("searches for the first wrong step"), Column("rollouts", "integer")], rows, caption, "searches.csv"
+    )
 
 
 def truth_table(report: Report) -> Table | None:

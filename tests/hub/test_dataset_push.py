@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from prm.data_gen.convert import ConvertConfig, run_convert
+from prm.data_gen.curate import CurateConfig, run_curate
 from prm.data_gen.label_report import label_report
 from prm.data_gen.monte_carlo import MonteCarloLabeler
 from prm.data_gen.prefixes import CompletionPool
@@ -173,3 +175,40 @@ def test_without_a_token_nothing_is_asked(hub: Any, hub_python: Run, labels_path
     push = ["-m", "prm.cli", "data", "push", "--labels_path", str(labels_path), "--repo_id", "user/labels"]
     done = hub_python(*push, token=None)
     assert done.returncode == 2 and "no Hugging Face token" in done.stderr and not hub.requests
+
+
+def test_curated_labels_are_published_with_what_was_left_out_and_why(labels_path: Path, tmp_path: Path) -> None:
+    rows = [row for _, row in read_jsonl(labels_path)]
+    write_jsonl(labels_path, [*rows, rows[0]])
+    report = json.loads((labels_path.parent / "label_report.json").read_text())
+    write_json(labels_path.parent / "label_report.json", report | {"data_hash": file_hash(labels_path)})
+    curated = tmp_path / "curated.jsonl"
+    run_curate(CurateConfig(input_path=[str(labels_path)], output_path=str(curated)))
+    card = push_labels(DatasetPushConfig(labels_path=str(curated), repo_id="user/x", dry_run=True)).card or ""
+    assert "**Chosen from:** 6 of 7 solutions in `labels.jsonl`" in card
+    assert "| left out: an exact duplicate | 1 |" in card and "| dedup | normalised |" in card
+    assert "Monte Carlo completions of every prefix" in card and "| n | 4 |" in card  # as its own report says
+    assert "| completions |" not in card and str(tmp_path) not in card
+    curated.write_text(curated.read_text() + "\n")
+    with pytest.raises(DataError, match="changed since its summary was written"):
+        push_labels(DatasetPushConfig(labels_path=str(curated), repo_id="user/x", dry_run=True))
+
+
+def test_converted_labels_are_published_and_other_formats_refused_with_the_remedy(tmp_path: Path) -> None:
+    source = tmp_path / "steps.jsonl"
+    write_jsonl(source, [{"prompt": "1+1?", "completions": ["1+1=2", "2"], "labels": [True, False]}])
+    for form in ("labels", "stepwise"):
+        run_convert(ConvertConfig(input_path=str(source), output_path=str(tmp_path / f"{form}.jsonl"), to_format=form))
+    converted = DatasetPushConfig(labels_path=str(tmp_path / "labels.jsonl"), repo_id="user/x", dry_run=True)
+    assert "**Converted from:** 1 of 1 solutions in `steps.jsonl` (stepwise)" in (push_labels(converted).card or "")
+    converted.labels_path = str(tmp_path / "stepwise.jsonl")
+    with pytest.raises(DataError, match="with --to labels"):
+        push_labels(converted)
+
+
+def test_how_searches_ended_is_on_the_card(labels_path: Path) -> None:
+    report = json.loads((labels_path.parent / "label_report.json").read_text())
+    found = {"searches": 40, "below_confidence": 7, "nothing_decided": 2}
+    card = dataset_card(report | {"first_error": found}, "user/labels")
+    assert "| ended less sure than asked for | 7 |" in card
+    assert "searches for the first wrong step" not in dataset_card(report, "user/labels")
