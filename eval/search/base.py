@@ -7,6 +7,7 @@ samples come from, how they are stored and graded is the arena's business (`prm.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -187,9 +188,18 @@ def at_n(candidates: Candidates, n: int) -> Bill:
     """
     total = len(candidates)
     generator_bill = candidates.generator_bill.of_some(n, total)
-    tokens = sum(reading.tokens for reading in candidates.readings)
-    if not tokens:
+    tokens = Counter[int]()
+    for reading in candidates.readings:
+        tokens[reading.copies] += reading.tokens
+    if not tokens.total():
         return generator_bill
     subsets = comb(total, n)
-    expected = sum(r.tokens * (1 - comb(total - r.copies, n) / subsets) for r in candidates.readings)
-    return generator_bill + candidates.verifier_bill.scaled(expected / tokens)
+    expected = sum(read * (1 - comb(total - copies, n) / subsets) for copies, read in tokens.items())
+    return generator_bill + candidates.verifier_bill.scaled(expected / tokens.total())
+
+
+def at_shares(candidates: Candidates, shares: Sequence[float]) -> Bill:
+    """What it costs on average to draw k of the M candidates with the chance `shares[k - 1]`, stopping by a rule that
+    looks at what it has drawn. By Wald's identity such a rule pays the mean price for each sample it draws."""
+    bills = (at_n(candidates, k).scaled(share) for k, share in enumerate(shares, start=1) if share > 0)
+    return sum(bills, NOTHING)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from prm.errors import ConfigError
 from prm.spelling import hint
 
+from .adaptive_consistency import AdaptiveConsistency
 from .base import SearchStrategy
 from .beam_search import BeamSearch
 from .best_of_n import BestOfN
 from .dvts import DVTS
+from .early_stop import EarlyStop, ThresholdStop
 from .greedy import Greedy
 from .lookahead import Lookahead
 from .majority import Majority
@@ -16,7 +18,7 @@ from .pass_at_n import PassAtN
 from .rebase import Rebase
 from .weighted_best_of_n import WeightedBestOfN
 
-# One name may stand for two lines of the table: the two final choices of one and the same search.
+# One name may stand for two lines of the table: the final choices of one search, a rule without and with a verifier.
 STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
     "greedy": (Greedy(),),
     "pass_at_n": (PassAtN(),),
@@ -27,6 +29,8 @@ STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
     "dvts": (DVTS(), DVTS("weighted")),
     "lookahead": (Lookahead(), Lookahead("weighted")),
     "rebase": (Rebase(), Rebase("weighted")),
+    "adaptive_consistency": (AdaptiveConsistency(), AdaptiveConsistency(weighted=True)),
+    "early_stop": (EarlyStop(), ThresholdStop()),
 }
 
 

@@ -1,0 +1,246 @@
+"""What a rule that stops sampling early would score and spend, over random orders of the M samples of one problem.
+
+The rules draw one sample after another, at most n, and stop when the answer seems settled. They are replayed on
+samples that exist: `first_above` exactly, the votes over random orders that depend on (M, subsets, seed) alone and are
+nested in n, so that rules, verifiers and caps are compared on the same orders. Nothing here looks at a label but to
+grade the final answer; ties are shared evenly.
+
+Shapes: `correct` (M,) bool, `classes` (M,) int with `NO_ANSWER` for samples that do not vote, `scores` (M,) float.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prm.errors import ConfigError
+from prm.stats.estimators import TIE_TOLERANCE, _answer_groups, _check_n, _vector, best_of_n
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Settled = Callable[[int, FloatArray, FloatArray, IntArray], NDArray[np.bool_]]
+"""From the number of samples drawn, the heaviest and the second heaviest class (A,), and the latest votes (A, t):
+which of A orders need no further sample."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What a rule earns on one problem, and how often it draws how much.
+
+    Attributes:
+        accuracy: the chance that its final answer is right.
+        shares: the chance that it draws k samples, for k = 1..n.
+    """
+
+    accuracy: float
+    shares: tuple[float, ...]
+
+    @property
+    def samples(self) -> float:
+        """Drawn on average."""
+        return math.fsum(k * share for k, share in enumerate(self.shares, start=1))
+
+
+def vote_until_sure(
+    classes: ArrayLike,
+    correct: ArrayLike,
+    n: int,
+    *,
+    confidence: float = 0.95,
+    weights: ArrayLike | None = None,
+    subsets: int = 2048,
+    seed: int = 0,
+) -> Stopped:
+    """Adaptive consistency (Aggarwal et al., arXiv 2305.11860, section 3.1, the Beta rule).
+
+    With v1 and v2 votes for the two largest classes, the share of the first among these two has the posterior
+    Beta(v1 + 1, v2 + 1); sampling stops when it exceeds one half with at least `confidence`. `weights` are votes of
+    other sizes, such as verifier scores in [0, 1]: a sample that the verifier doubts settles less.
+
+    Raises:
+        ConfigError: n is not between 1 and M, or a confidence outside of (0.5, 1).
+        DataError: as in `prm.stats.estimators.majority_at_n`.
+    """
+    if not 0.5 < confidence < 1:
+        raise ConfigError(f"the confidence at which a vote stops must lie between 0.5 and 1, not {confidence}")
+
+    most = len(np.atleast_1d(classes)) if weights is None else float(np.sum(weights))
+    seconds, needed = _needed_for(confidence, 1 << max(1, math.ceil(most / 2)).bit_length())  # few sizes, kept
+
+    def settled(drawn: int, first: FloatArray, second: FloatArray, votes: IntArray) -> NDArray[np.bool_]:
+        return first >= np.interp(second, seconds, needed) - TIE_TOLERANCE
+
+    return _replayed(classes, correct, n, settled, weights=weights, subsets=subsets, seed=seed)
+
+
+def vote_by_windows(
+    classes: ArrayLike, correct: ArrayLike, n: int, *, window: int, subsets: int = 2048, seed: int = 0
+) -> Stopped:
+    """Early-stopping self-consistency (Li et al., arXiv 2401.10480, section 2.2).
+
+    Samples are drawn in windows; when all of a window agree on an answer, sampling stops. The final answer is that
+    of most samples drawn. A sample without an answer agrees with nobody, and a last window cut short by n decides
+    nothing.
+
+    Raises:
+        ConfigError: n is not between 1 and M, or a window of fewer than two samples, in which all agree.
+        DataError: as in `prm.stats.estimators.majority_at_n`.
+    """
+    if window < 2:
+        raise ConfigError(f"a window of {window} samples agrees with itself; give at least 2")
+
+    def settled(drawn: int, first: FloatArray, second: FloatArray, last: IntArray) -> NDArray[np.bool_]:
+        return (last == last[:, :1]).all(axis=1) & (last[:, 0] >= 0) & (drawn % window == 0)
+
+    return _replayed(classes, correct, n, settled, latest=window, subsets=subsets, seed=seed)
+
+
+def first_above(scores: ArrayLike, correct: ArrayLike, n: int, *, threshold: float) -> Stopped:
+    """The first sample whose score reaches a threshold, else the best of n; exact over all orders.
+
+    Of M samples K reach the threshold. By symmetry each of these is equally likely to come first, and among the
+    first j samples there is none with the chance C(M-K, j) / C(M, j).
+
+    Raises:
+        ConfigError: n is not between 1 and M.
+        DataError: as in `prm.stats.estimators.best_of_n`.
+    """
+    right = _vector(correct, "correct", bool)
+    values = _vector(scores, "scores", float, length=len(right))
+    _check_n(n, len(right))
+    good = values >= threshold
+    total, below = len(right), int((~good).sum())
+    none = [math.comb(below, j) / math.comb(total, j) for j in range(n + 1)]
+    shares = [before - after for before, after in pairwise(none)]
+    shares[-1] += none[-1]  # nobody reached it, and n are drawn
+    accuracy = (1 - none[-1]) * float(right[good].mean()) if good.any() else 0.0
+    if none[-1]:
+        accuracy += none[-1] * best_of_n(values[~good], right[~good], n)
+    return Stopped(accuracy, tuple(shares))
+
+
+def chance_of_lead(first: ArrayLike, second: ArrayLike) -> FloatArray:
+    """P(p > 1/2) for p ~ Beta(first + 1, second + 1), elementwise; votes may be fractions, and none is negative."""
+    a = np.atleast_1d(np.asarray(first, dtype=float)) + 1
+    b = np.atleast_1d(np.asarray(second, dtype=float)) + 1
+    # P(p > 1/2) = I_{1/2}(b, a). The fraction converges fast for x < (a + 1) / (a + b + 2), else for its mirror image.
+    mirrored = b < a
+    lower = np.where(mirrored, a, b)
+    upper = np.where(mirrored, b, a)
+    value = _incomplete_beta_at_half(lower, upper)
+    return np.where(mirrored, 1 - value, value)
+
+
+@lru_cache(maxsize=32)
+def _needed_for(confidence: float, most: int) -> tuple[FloatArray, FloatArray]:
+    """For a second class of 0..`most` votes, on a fine grid that holds every whole number: the votes that the first
+    needs to lead with this confidence. By bisection, for the chance grows with them."""
+    second = np.arange(16 * most + 1) / 16
+    low, high = second.copy(), second + 8 * np.sqrt(second + 1) * max(1.0, -math.log2(1 - confidence))
+    for _ in range(48):
+        middle = (low + high) / 2
+        enough = chance_of_lead(middle, second) >= confidence
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return second, high
+
+
+def _incomplete_beta_at_half(a: FloatArray, b: FloatArray) -> FloatArray:
+    """I_{1/2}(a, b) for a >= b, by the continued fraction of DLMF 8.17.22, evaluated with Lentz's method."""
+    x, tiny = 0.5, 1e-300
+    log_front = np.array([math.lgamma(p + q) - math.lgamma(p) - math.lgamma(q) for p, q in zip(a, b, strict=True)])
+    front = np.exp(log_front + (a + b) * math.log(x)) / a
+    c = np.ones_like(a)
+    d = 1 / (1 - (a + b) * x / (a + 1))
+    result = d.copy()
+    for m in range(1, 300):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 + numerator * d
+            c = 1 + numerator / c
+            d = 1 / np.where(np.abs(d) < tiny, tiny, d)
+            c = np.where(np.abs(c) < tiny, tiny, c)
+            change = c * d
+            result *= change
+        if np.all(np.abs(change - 1) < 1e-13):
+            break
+    return front * result
+
+
+def _replayed(
+    classes: ArrayLike,
+    correct: ArrayLike,
+    n: int,
+    settled: Settled,
+    *,
+    weights: ArrayLike | None = None,
+    latest: int = 0,
+    subsets: int,
+    seed: int,
+) -> Stopped:
+    """Draw along every order until it is settled or n samples are drawn, then vote; the rule is shown the `latest`
+    votes. S orders, G classes."""
+    groups, right = _answer_groups(classes, correct)
+    total = len(groups)
+    _check_n(n, total)
+    if subsets < 1:
+        raise ConfigError(f"subsets must be at least 1, not {subsets}")
+    weight = np.ones(total) if weights is None else _vector(weights, "weights", float, length=total)
+    orders = _orders(total, subsets, seed)[:, :n]
+    sums = np.zeros((len(orders), len(right)))
+    leader, first, second = np.full(len(orders), -1), np.zeros(len(orders)), np.zeros(len(orders))
+    active, shares = np.arange(len(orders)), np.zeros(n)
+    for t in range(n):
+        votes = groups[orders[active, t]]
+        valid = votes >= 0
+        _count(active[valid], votes[valid], weight[orders[active, t]][valid], sums, leader, first, second)
+        if t == n - 1:
+            shares[t] = len(active)
+            break
+        done = settled(t + 1, first[active], second[active], groups[orders[active, max(0, t + 1 - latest) : t + 1]])
+        shares[t] = done.sum()
+        active = active[~done]
+        if not len(active):
+            break
+    accuracy = _accuracy(sums, right) if len(right) else 0.0
+    return Stopped(accuracy, tuple((shares / len(orders)).tolist()))
+
+
+def _count(
+    at: IntArray,
+    votes: IntArray,
+    weight: FloatArray,
+    sums: FloatArray,
+    leader: IntArray,
+    first: FloatArray,
+    second: FloatArray,
+) -> None:
+    """Add one vote to each of the orders `at`, and keep their two heaviest classes up to date: a sum only grows, so a
+    class that overtakes the leader leaves the old leader second."""
+    sums[at, votes] += weight
+    new = sums[at, votes]
+    leads = leader[at] == votes
+    overtakes = ~leads & (new > first[at])
+    second[at] = np.where(leads, second[at], np.where(overtakes, first[at], np.maximum(second[at], new)))
+    first[at] = np.where(leads | overtakes, new, first[at])
+    leader[at] = np.where(overtakes, votes, leader[at])
+
+
+def _accuracy(sums: FloatArray, right: NDArray[np.bool_]) -> float:
+    """The mean chance (over S orders) that the heaviest class is right; where nobody voted it is not."""
+    top = sums.max(axis=1, keepdims=True)
+    winners = (sums >= top - TIE_TOLERANCE * np.abs(top)) & (top > 0)
+    return float((winners @ right.astype(float) / np.maximum(winners.sum(axis=1), 1)).mean())
+
+
+@lru_cache(maxsize=8)
+def _orders(total: int, subsets: int, seed: int) -> IntArray:
+    """Random orders (S, total) of the samples."""
+    return np.argsort(np.random.default_rng((seed, total)).random((subsets, total)), axis=1)

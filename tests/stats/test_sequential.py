@@ -1,0 +1,158 @@
+"""Rules that stop sampling early, against every order of a few samples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from prm.errors import ConfigError
+from prm.stats.estimators import best_of_n, majority_at_n, weighted_best_of_n
+from prm.stats.sequential import Stopped, chance_of_lead, first_above, vote_by_windows, vote_until_sure
+
+CLASSES = [0, 1, 0, -1, 0, 2]
+CORRECT = [1, 0, 1, 0, 1, 0]
+WEIGHTS = [0.9, 0.8, 0.2, 0.7, 0.4, 0.6]
+
+Rule = Callable[[Sequence[int]], bool]  # the samples drawn so far -> stop
+
+
+def voted(drawn: Sequence[int], weights: Sequence[float]) -> float:
+    """The chance that the vote of these samples is right."""
+    sums: Counter[int] = Counter()
+    for index in drawn:
+        if CLASSES[index] >= 0:
+            sums[CLASSES[index]] += weights[index]
+    top = [label for label, total in sums.items() if math.isclose(total, max(sums.values()))]
+    return sum(label == 0 for label in top) / len(top) if top else 0.0
+
+
+def brute_force(n: int, rule: Rule, weights: Sequence[float]) -> Stopped:
+    """The rule on all 720 orders of the six samples."""
+    accuracy, counts = 0.0, [0] * n
+    orders = list(permutations(range(len(CLASSES))))
+    for order in orders:
+        drawn = next((order[:k] for k in range(1, n) if rule(order[:k])), order[:n])
+        counts[len(drawn) - 1] += 1
+        accuracy += voted(drawn, weights)
+    return Stopped(accuracy / len(orders), tuple(count / len(orders) for count in counts))
+
+
+@cache
+def lead(first: float, second: float) -> float:
+    return float(chance_of_lead(first, second)[0])
+
+
+def sure(weights: Sequence[float], confidence: float) -> Rule:
+    def rule(drawn: Sequence[int]) -> bool:
+        sums = [sum(weights[i] for i in drawn if CLASSES[i] == label) for label in (0, 1, 2)]
+        first, second = sorted(sums)[:-3:-1]
+        return lead(first, second) >= confidence
+
+    return rule
+
+
+def agreed(window: int) -> Rule:
+    def rule(drawn: Sequence[int]) -> bool:
+        last = {CLASSES[index] for index in drawn[-window:]}
+        return len(drawn) % window == 0 and len(last) == 1 and last != {-1}
+
+    return rule
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_adaptive_consistency_is_its_rule_over_all_orders(n: int, weights: list[float] | None) -> None:
+    found = vote_until_sure(CLASSES, CORRECT, n, confidence=0.8, weights=weights, subsets=20_000)
+    expected = brute_force(n, sure(weights or [1.0] * 6, 0.8), weights or [1.0] * 6)
+    assert found.accuracy == pytest.approx(expected.accuracy, abs=0.01)
+    assert found.shares == pytest.approx(expected.shares, abs=0.015)
+
+
+@pytest.mark.parametrize(("n", "window"), [(4, 2), (5, 2), (6, 3), (3, 4)])
+def test_windows_stop_where_all_agree_and_are_their_rule_over_all_orders(n: int, window: int) -> None:
+    found = vote_by_windows(CLASSES, CORRECT, n, window=window, subsets=20_000)
+    expected = brute_force(n, agreed(window), [1.0] * 6)
+    assert found.accuracy == pytest.approx(expected.accuracy, abs=0.01)
+    assert found.shares == pytest.approx(expected.shares, abs=0.015)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6])
+@pytest.mark.parametrize("threshold", [0.0, 0.65, 0.85, 2.0])
+def test_the_first_sample_above_a_threshold_is_exact(n: int, threshold: float) -> None:
+    scores = [0.9, 0.8, 0.2, 0.9, 0.4, 0.6]
+    accuracy, counts = [], [0] * n
+    for order in permutations(range(6)):
+        stop = next((k for k in range(1, n + 1) if scores[order[k - 1]] >= threshold), n)
+        counts[stop - 1] += 1
+        best = [i for i in order[:stop] if scores[i] == max(scores[j] for j in order[:stop])]
+        chosen = [order[stop - 1]] if scores[order[stop - 1]] >= threshold else best
+        accuracy.append(sum(CORRECT[i] for i in chosen) / len(chosen))
+    found = first_above(scores, CORRECT, n, threshold=threshold)
+    assert found.accuracy == pytest.approx(sum(accuracy) / len(accuracy))
+    assert found.shares == pytest.approx([count / len(accuracy) for count in counts])
+    assert found.samples == pytest.approx(sum(k * c for k, c in enumerate(counts, 1)) / len(accuracy))
+
+
+def test_a_rule_that_never_stops_is_the_estimator_it_shortens() -> None:
+    never = 1 - 1e-12
+    assert vote_until_sure(CLASSES, CORRECT, 5, confidence=never, subsets=20_000).accuracy == pytest.approx(
+        majority_at_n(CLASSES, CORRECT, 5), abs=0.01
+    )
+    weighted = vote_until_sure(CLASSES, CORRECT, 5, confidence=never, weights=WEIGHTS, subsets=20_000)
+    assert weighted.accuracy == pytest.approx(weighted_best_of_n(WEIGHTS, CLASSES, CORRECT, 5), abs=0.01)
+    assert weighted.shares == (0, 0, 0, 0, 1)
+    assert first_above(WEIGHTS, CORRECT, 5, threshold=2).accuracy == best_of_n(WEIGHTS, CORRECT, 5)
+
+
+def test_the_chance_of_a_lead_is_the_binomial_sum_and_the_integral() -> None:
+    for first, second in ((0, 0), (1, 0), (3, 1), (10, 4), (2, 6), (60, 40)):
+        draws = first + second + 1
+        exact = sum(math.comb(draws, j) for j in range(first + 1)) / 2**draws
+        assert chance_of_lead(first, second)[0] == pytest.approx(exact, abs=1e-12)
+    t = (np.arange(100_000) + 0.5) / 100_000
+    for votes in ((0.3, 0.2), (2.7, 0.4), (0.1, 5.5), (31.5, 30.25)):
+        density = np.exp(votes[0] * np.log(t) + votes[1] * np.log1p(-t))
+        assert chance_of_lead(*votes)[0] == pytest.approx(density[t > 0.5].sum() / density.sum(), abs=1e-6)
+    assert chance_of_lead([4, 5], [0, 0]).round(4).tolist() == [0.9688, 0.9844]
+
+
+def test_an_easy_problem_stops_early_and_a_hopeless_one_earns_nothing() -> None:
+    easy = vote_until_sure([0] * 32, [1] * 32, 32)
+    assert (easy.accuracy, easy.samples) == (1.0, 4.0)  # .969 after four equal votes
+    assert vote_by_windows([0] * 32, [1] * 32, 32, window=4).samples == 4.0
+    silent = vote_until_sure([-1] * 8, [0] * 8, 8)
+    assert (silent.accuracy, silent.samples) == (0.0, 8.0)
+    assert vote_by_windows([-1] * 8, [0] * 8, 8, window=2).samples == 8.0
+
+
+def test_doubt_draws_more_samples() -> None:
+    plain = vote_until_sure([0] * 16, [1] * 16, 16)
+    doubted = vote_until_sure([0] * 16, [1] * 16, 16, weights=[0.5] * 16)
+    assert doubted.samples == 7.0 > plain.samples == 4.0  # .956 at 3.5 votes to none
+
+
+def test_orders_are_nested_and_the_same_for_every_rule() -> None:
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, 32)
+    shares = [vote_until_sure(classes, classes == 0, n).shares for n in (8, 16)]
+    assert shares[0][:7] == shares[1][:7]
+
+
+@pytest.mark.parametrize("options", [{"confidence": 0.5}, {"confidence": 1.0}])
+def test_a_confidence_that_means_nothing_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must lie between"):
+        vote_until_sure(CLASSES, CORRECT, 3, **options)
+
+
+def test_a_window_of_one_and_too_large_an_n_are_refused() -> None:
+    with pytest.raises(ConfigError, match="agrees with itself"):
+        vote_by_windows(CLASSES, CORRECT, 3, window=1)
+    for rule in (vote_until_sure, lambda *given: first_above(WEIGHTS, CORRECT, given[2], threshold=0.5)):
+        with pytest.raises(ConfigError, match="between 1 and the 6"):
+            rule(CLASSES, CORRECT, 7)
