@@ -191,3 +191,9 @@ def test_every_stage_has_the_same_seed_by_default() -> None:
 
     configs = (RolloutConfig, LabelConfig, VerifierConfig, EvalConfig)
     assert {config.__dataclass_fields__["seed"].default for config in configs} == {0}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m prm.cli formats | head -1"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert found.stdout.startswith("qwen2.5-math-prm") and found.stderr == ""
