@@ -7,6 +7,7 @@ problem is judged by methods that were chosen without it, so that the choice ear
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,11 +65,11 @@ def gain_of_the_chosen(
     chosen, shares = _chosen_without(gains, clusters, resamples, seed)
     honest = (chosen[unit] * gains).sum(axis=1)
     best = int(values.mean(axis=0).argmax())
-    how = {"confidence": confidence, "resamples": resamples, "seed": seed, "clusters": clusters}
+    difference = partial(paired_difference, confidence=confidence, resamples=resamples, seed=seed, clusters=clusters)
     return Chosen(
         best=best,
-        apparent=paired_difference(values[:, best], base, **how),  # type: ignore[arg-type]
-        honest=paired_difference(honest, np.zeros(len(base)), **how),  # type: ignore[arg-type]
+        apparent=difference(values[:, best], base),
+        honest=difference(honest, np.zeros(len(base))),
         shares=tuple(map(float, shares)),
     )
 

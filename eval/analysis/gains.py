@@ -1,0 +1,164 @@
+"""Paired gains over what costs less: plain sampling, the majority vote and the ORM, at equal n and at equal FLOPs.
+
+At equal n a verifier gets its own reading for nothing. At equal FLOPs it has to earn it: the reference spends the same
+on more samples, its accuracy interpolated between the numbers of samples it was measured at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prm.stats.intervals import Estimate, bootstrap_of_means, paired_difference
+
+from ..results import MethodResult
+
+FloatArray = NDArray[np.float64]
+PLAIN = "pass@1"
+"""Plain sampling, as a reference: one sample, or any one of several, which is right as often."""
+
+SAME_FLOPS = 1e-6  # relative
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One method over one reference, paired by problem.
+
+    Attributes:
+        key: of the method's line, as in `per_problem.jsonl`.
+        reference: `pass@1`, `majority`, or method and verifier of an ORM's selector.
+        equal: what both may spend: `n` solutions, or `flops`.
+        difference: accuracy of the method minus that of the reference.
+        reference_n: solutions that the reference draws for it; between those measured, by interpolation.
+        flops_ratio: FLOPs of the reference over those of the method; nan where unknown. At equal FLOPs it is 1, unless
+            the reference was not measured at so many or so few: then it stands at the end of its curve.
+    """
+
+    key: str
+    reference: str
+    equal: str
+    difference: Estimate
+    reference_n: float
+    flops_ratio: float
+
+    @property
+    def matched(self) -> bool:
+        """Whether the two spend the same, as said."""
+        return self.equal == "n" or abs(self.flops_ratio - 1) < SAME_FLOPS
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What methods are measured over: its lines by n."""
+
+    name: str
+    lines: tuple[MethodResult, ...]
+
+    def at(self, n: int) -> MethodResult | None:
+        """Its line at n; plain sampling has but one."""
+        if self.name == PLAIN:
+            return self.lines[0]
+        return next((line for line in self.lines if line.n == n), None)
+
+
+def references(methods: Sequence[MethodResult]) -> list[Reference]:
+    """Plain sampling, the majority vote, and the selectors of every ORM that is no control, as far as the run has
+    them."""
+    found = [Reference(PLAIN, tuple(line for line in methods if (line.method, line.n) == ("pass_at_n", 1)))]
+    found.append(Reference("majority", tuple(line for line in methods if line.method == "majority")))
+    orms: dict[str, list[MethodResult]] = {}
+    for line in methods:
+        if line.kind == "orm" and not line.control and line.method in ("best_of_n", "weighted_best_of_n"):
+            orms.setdefault(f"{line.method}/{line.verifier}", []).append(line)
+    found += [Reference(name, tuple(lines)) for name, lines in orms.items()]
+    return [Reference(one.name, tuple(sorted(one.lines, key=lambda line: line.n))) for one in found if one.lines]
+
+
+def gains(
+    methods: Sequence[MethodResult], *, seed: int = 0, clusters: Sequence[str] | None = None
+) -> tuple[Gain, ...]:
+    """Every method that is no oracle over every reference, at equal n and, where FLOPs are known, at equal FLOPs."""
+    against = references(methods)
+    return tuple(
+        gain
+        for line in methods
+        if is_measured(line)
+        for reference in against
+        if reference.name != line.key.rpartition("@")[0]
+        for gain in _over(line, reference, seed, clusters)
+    )
+
+
+def is_measured(line: MethodResult) -> bool:
+    """Whether a line is a method that chooses: no oracle, no chance line, and not one sample, where all selectors are
+    plain sampling (greedy decoding is one solution too, and another)."""
+    return not line.oracle and line.method != "no_skill" and (line.n > 1 or line.method == "greedy")
+
+
+def _over(line: MethodResult, reference: Reference, seed: int, clusters: Sequence[str] | None) -> Iterator[Gain]:
+    other = reference.at(line.n)
+    if other is not None:
+        difference = paired_difference(line.per_problem, other.per_problem, seed=seed, clusters=clusters)
+        yield Gain(line.key, reference.name, "n", difference, other.n, _ratio(other.bill.flops, line.bill.flops))
+    at_equal_flops = equal_flops_gain(line, reference, seed=seed, clusters=clusters)
+    if at_equal_flops is not None:
+        yield at_equal_flops
+
+
+def equal_flops_gain(
+    line: MethodResult, reference: Reference, *, seed: int = 0, clusters: Sequence[str] | None = None
+) -> Gain | None:
+    """A method over a reference that spends as many FLOPs on average over problems, or `None` where FLOPs are unknown.
+
+    The reference's accuracy on each problem is linear in the logarithm of its mean FLOPs between two neighbouring n.
+    Means of FLOPs are taken anew in every resample, and so is the place on the curve. Plain sampling is a flat curve:
+    any one of more samples is right as often.
+    """
+    curve = rising_flops(reference.lines)
+    if not curve or not line.bill.flops > 0 or any(math.isnan(bill.flops) for bill in line.bills):
+        return None
+    columns = [line.per_problem, [bill.flops for bill in line.bills]]
+    columns += [one.per_problem for one in curve]
+    columns += [[bill.flops for bill in one.bills] for one in curve]
+    table = np.array(columns).T
+    difference = bootstrap_of_means(
+        lambda means: means[:, 0] - on_curve(means[:, 1], means[:, 2 + len(curve) :], means[:, 2 : 2 + len(curve)]),
+        table,
+        seed=seed,
+        clusters=clusters,
+    )
+    flops = np.array([[one.bill.flops for one in curve]])
+    mine = np.array([line.bill.flops])
+    place = np.exp(on_curve(mine, flops, np.log([[float(one.n) for one in curve]])))
+    reached = 1.0 if reference.name == PLAIN else float(np.clip(mine[0], flops.min(), flops.max()) / mine[0])
+    return Gain(line.key, reference.name, "flops", difference, float(place[0]), reached)
+
+
+def rising_flops(lines: Sequence[MethodResult]) -> list[MethodResult]:
+    """The lines of a method whose FLOPs are known, as far as each spends more than the one before."""
+    curve: list[MethodResult] = []
+    for line in sorted(lines, key=lambda one: one.n):
+        if line.bill.flops > (curve[-1].bill.flops if curve else 0.0):
+            curve.append(line)
+    return curve
+
+
+def on_curve(flops: FloatArray, curve_flops: FloatArray, curve_values: FloatArray) -> FloatArray:
+    """Values (R,) of R curves with K points each, (R, K), at their FLOPs (R,): linear in the logarithm of FLOPs
+    between two points, the first or last value beyond them."""
+    x, xs = np.log(flops), np.log(curve_flops)
+    found: FloatArray = curve_values[:, 0].copy()
+    for k in range(xs.shape[1] - 1):
+        width = xs[:, k + 1] - xs[:, k]
+        # In a resample two points may trade places; the step then counts as one at their first FLOPs.
+        part = np.where(width > 0, (x - xs[:, k]) / np.where(width > 0, width, 1.0), x >= xs[:, k])
+        found += np.clip(part, 0.0, 1.0) * (curve_values[:, k + 1] - curve_values[:, k])
+    return found
+
+
+def _ratio(reference: float, method: float) -> float:
+    return reference / method if method else math.nan
