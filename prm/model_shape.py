@@ -78,6 +78,26 @@ class ModelShape:
     def _attention(self) -> int:
         return self.layers * self.heads * self.head_dim
 
+    @property
+    def attention_flops_per_pair(self) -> float:
+        """Operations for a token that attends to one token, in all layers: 2 for their product, 2 for the sum."""
+        return 4.0 * self._attention
+
+    @property
+    def cache_values_per_token(self) -> int:
+        """Numbers that a key-value cache holds for each token."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+def attention_costs(model: Any) -> tuple[float, int]:
+    """FLOPs of a token that attends to another, and bytes of a token in the key-value cache; zeros for a model whose
+    configuration has no attention heads."""
+    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config.get_text_config()
+    if not getattr(config, "num_attention_heads", None):
+        return 0.0, 0
+    shape = ModelShape.of(model)
+    return shape.attention_flops_per_pair, shape.cache_values_per_token * model.dtype.itemsize
+
 
 def _matrices(module: Any) -> list[tuple[int, bool]]:
     """Entries of each weight matrix that tokens are multiplied with, and whether it is trained."""

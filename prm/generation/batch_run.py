@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prm.generation.base import GenerationRequest, SamplingParams
-from prm.generation.prefix_tree import sharing_pays
-from prm.generation.prompt_reading import PlainPrompts, PromptReader, SharedPrompts
+from prm.generation.hf_carrier import EndedRow
+from prm.generation.prompt_reading import PromptReader, Reading, prompt_reader
 from prm.generation.sampling import draw_tokens, request_uniforms
 from prm.generation.slots import Slots
 from prm.rollouts import StopReason
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from prm.generation.hf import HFGenerator
+    from prm.generation.hf_carrier import Carried
 
 _KEEP_SHARE = 0.75  # finished rows are dropped, and waiting ones let in, once the live ones are fewer than this share
 
@@ -52,6 +53,7 @@ class BatchRun:
         requests: Sequence[GenerationRequest],
         sampling: SamplingParams,
         capacity: int,
+        carried: Carried | None = None,
     ):
         self.generator, self.requests, self.sampling = generator, requests, sampling
         self.capacity = capacity
@@ -66,10 +68,15 @@ class BatchRun:
         self.reason_R = [StopReason.LENGTH] * len(requests)
         self.cache = Slots(generator.model, generator.context_length)
         self.slots = np.zeros(0, dtype=np.int64)
+        self.end_R = np.zeros(len(requests), dtype=np.int64)  # the column behind a finished row's last read token
         self.entered = 0
+        self.carried = carried
         prompts = [request.prompt_ids for request in requests]
-        shared = generator.shares_prefixes and sharing_pays(prompts)
-        self.reader: PromptReader = (SharedPrompts if shared else PlainPrompts)(generator.model, prompts)
+        self.reader: PromptReader = (
+            carried.reader(prompts)
+            if carried
+            else prompt_reader(generator.model, prompts, may_share=generator.shares_prefixes)
+        )
 
     def run(self) -> list[Sample]:
         """Sample until every row is finished."""
@@ -82,9 +89,11 @@ class BatchRun:
                 self._enter(live)
                 continue  # a row may have ended with its first token
             if len(live) < _KEEP_SHARE * len(self.slots):
+                self._leave()
                 self.slots = self.slots[live]
                 self.cache.keep(live)
             self.cache.pending_S = self._draw(self.cache.decode(), self.slots)
+        self._leave(last=True)
         return [self._sample(row) for row in range(len(self.requests))]
 
     def _may_enter(self, live: int) -> bool:
@@ -97,17 +106,39 @@ class BatchRun:
         import torch
 
         until = min(len(self.requests), self.entered + self.capacity - len(live))
-        reading = self.reader.read(range(self.entered, until))
+        readings = self.reader.read(range(self.entered, until))
         self.entered = until
-        rows = np.array(reading.rows)
-        if reading.logits is None:
-            last = [self.requests[row].prompt_ids[-1] for row in reading.rows]
-            self.cache.gather(live, reading.parts, torch.tensor(last, device=self.cache.device))
-        elif len(live):
-            self.cache.gather(live, reading.parts, self._draw(reading.logits, rows))
+        self._leave()
+        rows = np.array([row for reading in readings for row in reading.rows])
+        parts = [part for reading in readings for part in reading.parts]
+        pending_S = torch.cat([self._first_tokens(reading) for reading in readings])
+        if len(live) or len(parts) > 1 or readings[0].logits is None:
+            self.cache.gather(live, parts, pending_S)
         else:
-            self.cache.adopt(reading.parts[0], self._draw(reading.logits, rows))
+            self.cache.adopt(parts[0], pending_S)
         self.slots = np.concatenate([self.slots[live], rows])
+        self.end_R[rows] = self.cache.width  # of those that ended with their first token
+
+    def _first_tokens(self, reading: Reading) -> torch.Tensor:
+        """What the rows of a reading read next: their first sampled token, or their prompt's last."""
+        import torch
+
+        if reading.logits is not None:
+            return self._draw(reading.logits, np.array(reading.rows))
+        return torch.tensor([self.requests[row].prompt_ids[-1] for row in reading.rows], device=self.cache.device)
+
+    def _leave(self, *, last: bool = False) -> None:
+        """Let the carrier have the rows that ended with a stop text, before they are let go: they may be continued."""
+        if self.carried is None:
+            return
+        ended = [
+            EndedRow(slot, int(self.end_R[row]), request.prompt_ids, tuple(self._ids(row)))
+            for slot, row in enumerate(self.slots.tolist())
+            if self.done_R[row] and self.reason_R[row] is StopReason.STOP
+            for request in [self.requests[row]]
+        ]
+        if ended:
+            self.carried.keep(self.cache.cache, ended, whole=last and 2 * len(ended) > len(self.slots))
 
     def _draw(self, logits_SV: torch.Tensor, slots: np.ndarray) -> torch.Tensor:
         """The next token of each of these rows, noted."""
@@ -131,16 +162,20 @@ class BatchRun:
             elif stopped[at]:
                 self.reason_R[rows[at]] = StopReason.STOP
         self.done_R[rows] = done | stopped
+        self.end_R[rows] = self.cache.width
 
     def _tail(self, row: int) -> list[int]:
         end = int(self.length_R[row])
         tail: list[int] = self.ids_RT[row, max(0, end - self.stops.tail_tokens) : end].tolist()
         return tail
 
+    def _ids(self, row: int) -> list[int]:
+        ids: list[int] = self.ids_RT[row, : self.length_R[row]].tolist()
+        return ids
+
     def _sample(self, row: int) -> Sample:
         prefilled = self.reader.prefilled[row]
-        ids = self.ids_RT[row, : self.length_R[row]].tolist()
-        return Sample(ids, self.reason_R[row], prefilled, len(self.requests[row].prompt_ids) - prefilled)
+        return Sample(self._ids(row), self.reason_R[row], prefilled, len(self.requests[row].prompt_ids) - prefilled)
 
     def _uniforms(self) -> np.ndarray:
         if self.sampling.temperature == 0:

@@ -20,8 +20,11 @@ class Carrier(Protocol):
     `keeps_state` tells whether it does; `peak_cache_bytes` is the most that its caches held at a time, 0: unknown.
     """
 
-    keeps_state: bool
-    peak_cache_bytes: int
+    @property
+    def keeps_state(self) -> bool: ...
+
+    @property
+    def peak_cache_bytes(self) -> int: ...
 
     def generate(
         self,

@@ -4,21 +4,26 @@
 stream. Here finished rows leave and waiting ones enter, every row has its own random numbers
 (`prm.generation.batch_run`), and what prompts share is read once (`prm.generation.prompt_reading`): the samples of one
 prefix, the prefixes of one rollout, the rollouts of one problem. Batches come from `prm.generation.plan`, stop texts
-from `prm.generation.stopping`.
+from `prm.generation.stopping`; `prm.generation.hf_carrier` keeps caches from call to call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prm.generation.base import Completion, GenerationRequest, SamplingParams
 from prm.generation.batch_run import BatchRun, Sample
+from prm.generation.carried import Carrier, Uncarried
 from prm.generation.plan import plan_batches, slots_that_fit
 from prm.generation.prompt_ids import PromptIds
 from prm.generation.stopping import StopTexts
+from prm.model_shape import attention_costs
 from prm.rollouts import Cost, StopReason
 from prm.step_format import PromptFormat
+
+if TYPE_CHECKING:
+    from prm.generation.hf_carrier import Carried
 
 BATCH_TOKENS = 131_072
 
@@ -64,6 +69,7 @@ class HFGenerator:
         self.vocab_size: int = config.vocab_size
         self.context_length: int = int(getattr(config, "max_position_embeddings", None) or 2**31)
         self.num_parameters: int = _multiplied_parameters(model)
+        self.attention_flops_per_pair, self.cache_bytes_per_token = attention_costs(model)
         self.eos_ids = _eos_ids(model, tokenizer)
         self._stops: dict[tuple[str, ...], StopTexts] = {}
         self._prompt_ids = PromptIds(prompt, tokenizer)
@@ -110,15 +116,32 @@ class HFGenerator:
         """Token ids of the prompt, followed by those of a started solution, encoded by itself."""
         return self._prompt_ids(problem, prefix)
 
-    def plan_batches(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[list[int]]:
-        """Indices of the requests in the batches that `generate` would run, in order."""
+    def carry(self, cache_tokens: int | None = None) -> Carrier:
+        """This generator for the length of a search: it keeps the caches of samples that ended with a stop text.
+
+        Args:
+            cache_tokens: tokens that they may hold; by default as many as one batch, `batch_tokens`. A model with
+                layers that forget (sliding windows, linear attention) keeps nothing.
+        """
+        from prm.generation.hf_carrier import HFCarrier
+
+        return HFCarrier(self, cache_tokens or self.batch_tokens) if self.shares_prefixes else Uncarried(self)
+
+    def plan_batches(
+        self, requests: Sequence[GenerationRequest], sampling: SamplingParams, *, share: bool | None = None
+    ) -> list[list[int]]:
+        """Indices of the requests in the batches that `generate` would run, in order.
+
+        Args:
+            share: whether prompts may be ordered by what they share; by default where the model's cache can share it.
+        """
         return plan_batches(
             requests,
             sampling.max_new_tokens,
             batch_tokens=self.batch_tokens,
             max_batch_rows=self.max_batch_rows,
             rows_per_slot=self.rows_per_slot,
-            share=self.shares_prefixes,
+            share=self.shares_prefixes if share is None else share,
         )
 
     def generate(
@@ -132,17 +155,31 @@ class HFGenerator:
         A prompt that leaves no room in the context, or runs out of it, ends with `StopReason.LENGTH`. Costs: each
         prompt token that went through the model is prefilled for one request, the first of the batch that needed it,
         and cached for the others. Where prefixes are shared, every request reads its prompt's last token itself.
-        `seconds` stays 0, for it belongs to the batch.
+        `attended_tokens` counts what generated and prefilled tokens attend to; `seconds` stays 0, for it belongs to
+        the batch.
         """
+        return self.run_batches(self.plan_batches(requests, sampling), requests, sampling, progress)
+
+    def run_batches(
+        self,
+        batches: Sequence[Sequence[int]],
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        progress: Callable[[int], None] | None = None,
+        carried: Carried | None = None,
+    ) -> list[Completion]:
+        """Answer the requests, in order, batch by batch; `carried` are the contexts that need no reading."""
         completions: dict[int, Completion] = {}
-        for batch in self.plan_batches(requests, sampling):
-            answers = self._run_batch([requests[i] for i in batch], sampling)
+        for batch in batches:
+            answers = self._run_batch([requests[i] for i in batch], sampling, carried)
             completions.update(zip(batch, answers, strict=True))
             if progress:
                 progress(len(batch))
         return [completions[i] for i in range(len(requests))]
 
-    def _run_batch(self, requests: Sequence[GenerationRequest], sampling: SamplingParams) -> list[Completion]:
+    def _run_batch(
+        self, requests: Sequence[GenerationRequest], sampling: SamplingParams, carried: Carried | None
+    ) -> list[Completion]:
         import torch
 
         fits = [0 < len(request.prompt_ids) < self.context_length for request in requests]
@@ -152,17 +189,20 @@ class HFGenerator:
         with torch.inference_mode():
             longest = max(len(request.prompt_ids) for request in fitting)
             slots = slots_that_fit(longest + sampling.max_new_tokens, self.batch_tokens, self.max_batch_rows)
-            samples = BatchRun(self, fitting, sampling, slots).run()
+            samples = BatchRun(self, fitting, sampling, slots, carried).run()
         texts = self.tokenizer.batch_decode([sample.text_ids for sample in samples], skip_special_tokens=True)
         answers = iter([self._completion(sample, text) for sample, text in zip(samples, texts, strict=True)])
         return [next(answers) if fit else Completion((), "", StopReason.LENGTH) for fit in fits]
 
     def _completion(self, sample: Sample, text: str) -> Completion:
+        prompt = sample.prefilled + sample.cached
+        until, known = prompt + len(sample.token_ids), prompt - sample.prefilled
         cost = Cost(
             generated_tokens=len(sample.token_ids),
             prefilled_tokens=sample.prefilled,
             cached_tokens=sample.cached,
             flops=2.0 * self.num_parameters * (sample.prefilled + len(sample.token_ids)),
+            attended_tokens=(until * (until + 1) - known * (known + 1)) // 2,
         )
         return Completion(tuple(sample.token_ids), text, sample.reason, cost)
 

@@ -127,6 +127,18 @@ def gather(parts: Sequence[Spans], config: Any, *, spare: int | None = None) -> 
     return gathered
 
 
+def rows_of(cache: DynamicCache, rows: Sequence[int], config: Any) -> DynamicCache:
+    """A copy of these rows, with the same columns and no room behind them."""
+    copied = in_place_cache(config)
+    indices = torch.tensor(rows)
+    layers: list[Any] = copied.layers
+    sources: list[Any] = cache.layers
+    for layer, source in zip(layers, sources, strict=True):
+        keys, values = (states.index_select(0, indices.to(states.device)) for states in (source.keys, source.values))
+        layer.hold(keys, values, keys.shape[-2])
+    return copied
+
+
 def held_bytes(cache: DynamicCache) -> int:
     """Bytes of the buffers of a cache, spare room included."""
     layers: list[Any] = cache.layers

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prm.generation.prefix_tree import Ids, Segment, TokenClaims, prefix_tree
+from prm.generation.prefix_tree import Ids, Segment, TokenClaims, prefix_tree, sharing_pays
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,8 @@ _READ_TOKENS = 16_384  # tokens of one pass, padding included: what the activati
 @dataclass(frozen=True)
 class Reading:
     """Rows that are ready to sample: `rows` in the order of `parts`, and their `logits` (R, V) after the prompt, or
-    `None` where the prompt's last token is still to be read."""
+    `None` where the prompt's last token is still to be read. With logits the parts are one cache that nobody else
+    needs."""
 
     rows: list[int]
     parts: list[Spans]
@@ -40,9 +41,10 @@ class Reading:
 class PromptReader(Protocol):
     """Reads the prompts of a batch, rows in ascending order, some at a time."""
 
-    prefilled: list[int]
+    @property
+    def prefilled(self) -> Sequence[int]: ...
 
-    def read(self, rows: range) -> Reading: ...
+    def read(self, rows: range) -> list[Reading]: ...
 
 
 class PlainPrompts:
@@ -52,7 +54,7 @@ class PlainPrompts:
         self.model, self.prompts = model, prompts
         self.prefilled = [0] * len(prompts)
 
-    def read(self, rows: range) -> Reading:
+    def read(self, rows: range) -> list[Reading]:
         import torch
 
         from prm.generation.kv_cache import Spans, in_place_cache
@@ -74,7 +76,7 @@ class PlainPrompts:
         lengths = [len(self.prompts[row]) for row in rows]
         if len(distinct) < len(rows):
             logits = logits[torch.tensor(source, device=logits.device)]
-        return Reading(list(rows), [Spans(cache, source, [width] * len(rows), lengths)], logits)
+        return [Reading(list(rows), [Spans(cache, source, [width] * len(rows), lengths)], logits)]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class SharedPrompts:
     def _segment(self, context: Ids) -> int | None:
         return self.tree.segment_of[context]
 
-    def read(self, rows: range) -> Reading:
+    def read(self, rows: range) -> list[Reading]:
         wanted = {s for row in rows for s in self.tree.path(self._segment(self.contexts[row]))}
         segments = self.tree.segments
         unread = sorted(wanted - self.places.keys(), key=lambda s: (segments[s].level, len(segments[s].ids), s))
@@ -110,7 +112,7 @@ class SharedPrompts:
                 self._read_segments(together)
         reading = self._spans(rows)
         self.places = {s: place for s, place in self.places.items() if self.last_row[s] >= rows.stop}
-        return reading
+        return [reading]
 
     def _read_segments(self, indices: Sequence[int]) -> None:
         """One pass over segments of one level, on top of what was read before them."""
@@ -153,6 +155,15 @@ class SharedPrompts:
             ends = [place.offset + length for (_, place), length in zip(found, lengths, strict=True)]
             parts.append(Spans(found[0][1].cache, [place.row for _, place in found], ends, lengths))
         return Reading([row for found in by_cache.values() for row, _ in found], parts, None)
+
+
+def prompt_reader(model: Any, prompts: Sequence[Ids], *, may_share: bool) -> PromptReader:
+    """The reader for these prompts, where nothing is known of them.
+
+    Args:
+        may_share: whether the model's cache can share prefixes.
+    """
+    return (SharedPrompts if may_share and sharing_pays(prompts) else PlainPrompts)(model, prompts)
 
 
 def _passes(indices: Sequence[int], segments: Sequence[Segment]) -> list[list[int]]:

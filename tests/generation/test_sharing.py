@@ -108,7 +108,7 @@ def test_logits_on_shared_prefixes_equal_those_of_a_full_pass(tokenizer: Any, na
     assert {segment.level for segment in reader.tree.segments} == {0, 1}
     with torch.inference_mode():
         for rows in (range(6), range(6, len(prompts))):
-            reading = reader.read(rows)
+            (reading,) = reader.read(rows)
             slots = Slots(generator.model, generator.context_length)
             slots.gather([], reading.parts, torch.tensor([prompts[row][-1] for row in reading.rows]))
             logits = slots.decode()
