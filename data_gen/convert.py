@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from prm.errors import DataError
+from prm.errors import ConfigError, DataError
+from prm.labels import share_rule
 from prm.problems import dataset_label
 from prm.progress import progress_bar
 from prm.rows.training_rows import RejectedRow
@@ -27,6 +28,8 @@ from .formats.base import Format, NotHeldError, Record, Row, Where
 from .formats.exchange import lost_fields, read_records, write_row
 from .formats.prm800k import Prm800kFormat
 from .row_files import read_rows, write_rows
+
+_SETTINGS = ("from_format", "to_format", "alternatives", "hard_threshold", "bad_rows")
 
 
 @dataclass(kw_only=True)
@@ -45,6 +48,13 @@ class ConvertConfig:
     alternatives: bool = field(
         default=True, metadata={"help": "PRM800K: each rated step off the chosen path makes a rollout of its own"}
     )
+    hard_threshold: float = field(
+        default=0.0,
+        metadata={
+            "help": "mc_values: the share of right completions from which a step is called right; 0: any success, as "
+            "Math-Shepherd has it"
+        },
+    )
     bad_rows: Literal["refuse", "drop"] = field(
         default="refuse",
         metadata={"help": "Rows that cannot be read: refuse stops at the first, drop goes on"},
@@ -59,6 +69,8 @@ class ConvertConfig:
         """
         for name in filter(None, (self.from_format, self.to_format)):
             find_format(name)
+        if not 0 <= self.hard_threshold <= 1:
+            raise ConfigError(f"hard_threshold must be in [0, 1], not {self.hard_threshold}")
         check_paths([self.input_path], self.output_path, beside(self.output_path, REJECTED))
 
 
@@ -73,7 +85,7 @@ def run_convert(config: ConvertConfig) -> dict[str, Any]:
         (Path(config.output_path),),
         beside(config.output_path, ".convert.json"),
         {
-            **{name: getattr(config, name) for name in ("from_format", "to_format", "alternatives", "bad_rows")},
+            **{name: getattr(config, name) for name in _SETTINGS},
             "input": dataset_label(config.input_path),
             "input_hash": input_hash(config.input_path),
         },
@@ -130,13 +142,24 @@ class Conversion:
         if isinstance(self.source, Prm800kFormat):
             apart = self.to.name != self.source.name  # a PRM800K record holds its alternatives itself
             self.source = replace(self.source, alternatives=self.config.alternatives and apart)
+        if self.config.hard_threshold and self.source.name != "mc_values":
+            raise ConfigError(
+                f"hard_threshold is for shares of completions (mc_values); {self.source.name} has its own hard labels"
+            )
         try:
-            return read_records(self.source, row, where)
+            return [self._at_threshold(record) for record in read_records(self.source, row, where)]
         except DataError as error:
             if self.config.bad_rows == "refuse":
                 raise
             self.reject(RejectedRow(where.path, where.line, error.what, row))
             return []
+
+    def _at_threshold(self, record: Record) -> Record:
+        if not self.config.hard_threshold:
+            return record
+        rule = share_rule(self.config.hard_threshold)
+        labels = tuple(replace(label, rule=rule) for label in record.labels)
+        return replace(record, labelled=replace(record.labelled, labels=labels))
 
     def summary(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from prm.sampling_rules import FIXED_RULE, interval_from_spec
 
 POSTERIOR_RULE = "posterior"  # `value` was inferred from the completions of several prefixes, this one's among them
 ASSUMED_RULE = "assumed"  # `value` 1: the rollout's answer is right, and nobody looked at its steps
+SHARE_RULE = "share"  # `value` is the share of right completions, of a number that nobody said
 IMPLIED_RULE = "implied"  # `value` is the hard label, which other prefixes imply
 
 
@@ -29,7 +30,8 @@ class StepLabel:
         n_correct: completions of the prefix that reached the reference answer.
         n_total: completions that were graded correct or wrong; truncated or unparsable ones are not among them.
         n_undecided: completions that were truncated, unparsable or timed out.
-        rule: the rule that ended the sampling (`prm.sampling_rules`), `posterior`, `assumed` or `implied`.
+        rule: the rule that ended the sampling (`prm.sampling_rules`), `posterior`, `assumed`, `implied` or `share`;
+            `share:0.5` is a share that is called right from 0.5 up, in the place of any success.
         value: a value in [0, 1] that came without counts (a person's mark, a published estimate), the posterior, or
             the hard label that other prefixes imply.
     """
@@ -45,11 +47,17 @@ class StepLabel:
     def hard(self) -> int | None:
         """1 if any completion was right (Math-Shepherd, arXiv 2312.08935, eq. 3), 0 if none was, `None` if unknown.
 
-        A value without counts, a posterior or an implied one is 1 from 0.5 up.
+        A share of completions without their number is 1 if it is more than 0, as counts are, unless a threshold was
+        set. Any other value without counts, a posterior or an implied one is 1 from 0.5 up.
         """
         if self._counted:
             return int(self.n_correct > 0)
-        return None if self.value is None else int(self.value >= 0.5)
+        if self.value is None:
+            return None
+        kind, _, threshold = self.rule.partition(":")
+        if kind == SHARE_RULE and not threshold:
+            return int(self.value > 0)
+        return int(self.value >= (float(threshold) if kind == SHARE_RULE else 0.5))
 
     @property
     def soft(self) -> float | None:
@@ -100,9 +108,23 @@ class StepLabel:
             )
         if not isinstance(label.source, str) or not isinstance(label.rule, str):
             raise ValueError(f"source={label.source!r}, rule={label.rule!r} are not texts")
+        kind, _, threshold = label.rule.partition(":")
+        if kind == SHARE_RULE and threshold:
+            share_rule(float(threshold))
         if label.value is not None and not (type(label.value) in (int, float) and 0 <= label.value <= 1):
             raise ValueError(f"value={label.value!r} is not between 0 and 1")
         return label
+
+
+def share_rule(threshold: float = 0.0) -> str:
+    """The rule of a share of completions that is called right from a threshold up; 0: if any completion was right.
+
+    Raises:
+        ValueError: the threshold is not in [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold {threshold!r} is not between 0 and 1")
+    return f"{SHARE_RULE}:{threshold:g}" if threshold else SHARE_RULE
 
 
 def first_wrong(labels: Sequence[StepLabel]) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from prm.errors import DataError
-from prm.labels import StepLabel
+from prm.labels import FIXED_RULE, SHARE_RULE, StepLabel
 
 from . import recognised
 from .base import Format, NotHeldError, Record, Row, Where
@@ -104,15 +104,16 @@ def _lost_of(old: StepLabel, new: StepLabel) -> Iterator[str]:
         yield "hard labels"
     if _soft(old) != _soft(new):
         yield "soft values"
-    if (old.n_correct, old.n_total, old.n_undecided, old.rule) != (
-        new.n_correct,
-        new.n_total,
-        new.n_undecided,
-        new.rule,
-    ):
+    if _counts(old) != _counts(new):
         yield "counts of completions"
     if old.source != new.source:
         yield "source of the labels"
+
+
+def _counts(label: StepLabel) -> tuple[int, int, int, str]:
+    """A share without counts loses none; what its rule says is the hard label."""
+    rule = FIXED_RULE if label.rule.startswith(SHARE_RULE) else label.rule
+    return label.n_correct, label.n_total, label.n_undecided, rule
 
 
 def _soft(label: StepLabel) -> float | None:

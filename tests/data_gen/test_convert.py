@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prm.cli import dispatch
 from prm.config import run_main
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.jsonl import read_jsonl, write_jsonl
+from prm.labels import LabelledRollout
 from prm.rows.training_rows import load_rows
 from tests.benchmarks.curation_scale import run_child, shepherd_rows
 
@@ -59,6 +61,27 @@ def test_a_recipe_sets_the_same_keys(shepherd: Path, tmp_path: Path) -> None:
     recipe.write_text(f"input_path: {shepherd}\noutput_path: {tmp_path / 'out.jsonl'}\nto_format: mc_values\n")
     main(["convert", "--config", str(recipe), "--to", "rlhflow"])
     assert "conversations" in rows(tmp_path / "out.jsonl")[0]
+
+
+def test_shares_of_completions_are_right_from_any_success_or_from_a_threshold(data_dir: Path, tmp_path: Path) -> None:
+    source = data_dir / "scan_base_100.jsonl"
+    scores = [score for row in rows(source) for score in row["scores"]]
+    for threshold, right in [(0.0, sum(score > 0 for score in scores)), (0.5, sum(score >= 0.5 for score in scores))]:
+        output = tmp_path / f"{threshold}.jsonl"
+        shepherd = ConvertConfig(
+            input_path=str(source),
+            output_path=str(output),
+            to_format="math_shepherd",
+            hard_threshold=threshold,
+        )
+        run_convert(shepherd)
+        labels = tmp_path / f"{threshold}.labels.jsonl"
+        run_convert(replace(shepherd, output_path=str(labels), to_format="labels"))
+        read = [LabelledRollout.from_dict(row).labels for row in rows(labels)]
+        assert sum(label.hard == 1 for row in read for label in row) == right
+    marked = tmp_path / "0.0.jsonl"
+    with pytest.raises(ConfigError, match="math_shepherd has its own hard labels"):
+        run_convert(replace(shepherd, input_path=str(marked), output_path=str(tmp_path / "x.jsonl")))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

@@ -21,7 +21,7 @@ from prm.data_gen.label_policies import apply_policies
 from prm.data_gen.row_files import read_rows
 
 from prm.errors import ConfigError, DataError
-from prm.labels import LabelledRollout, StepLabel
+from prm.labels import LabelledRollout, StepLabel, first_wrong, share_rule
 from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason
 from prm.rows.training_rows import rows_from_columns
@@ -365,6 +365,24 @@ def test_a_biased_soft_value_is_not_written_as_one() -> None:
         write_row(FORMATS["mc_values"], counted())
     row = write_row(FORMATS["stepwise"], counted())
     assert (row["labels"], row["n_correct"], row["n_total"]) == ([0.625, 1.0], [5, None], [8, None])
+
+
+def test_a_share_of_completions_is_right_from_any_success_as_counts_are(data_dir: Path) -> None:
+    scores = [0, 0.125, 0.5, 1, None]
+    shares = read("mc_values", {"question": "p", "steps": list("abcde"), "scores": scores}).labels
+    assert [label.hard for label in shares] == [0, 1, 1, 1, None]
+    assert [StepLabel("monte_carlo", n, 8).hard for n in (0, 1, 4, 8)] == [0, 1, 1, 1]
+    assert [label.soft for label in shares] == scores
+    assert [StepLabel("human", value=value).hard for value in (0.125, 0.5)] == [0, 1]
+    half = [replace(label, rule=share_rule(0.5)) for label in shares]
+    assert [label.hard for label in half] == [0, 0, 1, 1, None]
+    for label in half:
+        assert StepLabel.from_dict(label.to_dict()) == label
+    with pytest.raises(ValueError, match="not between 0 and 1"):
+        StepLabel.from_dict({"source": "mc_values", "rule": "share:1.5", "value": 0.5})
+    published = [read("mc_values", row).labels for _, row in read_rows(data_dir / "scan_base_100.jsonl")]
+    ends = {first_wrong(labels) in (-1, len(labels) - 1) for labels in published}
+    assert ends == {True}  # SCAN's rows end at the first step without any success: that is its first error
 
 
 def test_what_is_not_known_before_an_error_is_not_written_to_processbench() -> None:
