@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import cached_property
 
 from prm.aggregation import aggregate
+from prm.progress import Tally
 from prm.rollouts import Cost, Rollout
 from prm.scoring_spec import ScoringSpec
 from prm.verifier import StepScores
@@ -25,6 +26,7 @@ from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
 from .search.frontier import Frontier
 from .search.tree import TreeSearch, nodes_to_row
+from .search.voting import decide
 from .steps import score_safely, steps_of
 from .workshop import Workshop
 
@@ -70,6 +72,15 @@ class EvalArena:
         return self.spec.kind
 
     @property
+    def verifier_prices(self) -> dict[str, float]:
+        """What `prm.eval.cost.bill_of` wants to know of the verifier."""
+        facts = self.need_named().facts
+        return {
+            "verifier_parameters": facts.num_parameters,
+            "verifier_attention": facts.attention_flops_per_pair,
+        }
+
+    @property
     def separator(self) -> str:
         return self.spec.step_format.step_separator
 
@@ -78,6 +89,18 @@ class EvalArena:
 
     def greedy(self) -> list[Candidates]:
         return [_unscored(graded, self._drawn(graded)) for graded in self.workshop.greedy]
+
+    def probe(self, samples: int) -> list[Candidates]:
+        """Fresh samples of every problem, which serve no other purpose, scored where there is a verifier."""
+        return EvalArena(self.workshop.probing(samples), self.named).samples()
+
+    def only(self, indices: Sequence[int]) -> EvalArena:
+        """The problems with these indices alone."""
+        return EvalArena(self.workshop.only(indices), self.named)
+
+    def unguided(self) -> EvalArena:
+        """The same without a verifier."""
+        return EvalArena(self.workshop)
 
     def grow(self, plan: TreePlan) -> list[Candidates]:
         if plan not in self._grown:
@@ -133,7 +156,16 @@ class EvalArena:
             solutions=max(len(pool.rollouts) for pool in pools),
             enough=lambda index, row: len(row["scores"]) == len(pools[index].rollouts),
             ready=lambda: named.verifier,
+            tell=self._tell_scores,
         )
+
+    def _tell_scores(self, tally: Tally, indices: Sequence[int], rows: Sequence[Row]) -> None:
+        """How often the best of all samples is right so far, and the tokens that were read."""
+        found = []
+        for index, row in zip(indices, rows, strict=True):
+            scores = [None if s is None else StepScores(tuple(s), t, attended) for s, t, attended in _columns(row)]
+            found.append(self._scored(self.workshop.samples[index], self.steps[index], scores, seconds=0.0))
+        _tell(tally, found)
 
     def _score_chunk(self, held: Mapping[str, Row], indices: Sequence[int], advance: Advance) -> list[Row]:
         """Score the distinct solutions of the problems with these indices in one call, but those scored before."""
@@ -183,9 +215,16 @@ class EvalArena:
             label=f"{plan.strategy} n={n} with {named.name}",
             solutions=n,
             ready=lambda: (self.workshop.need_generator(plan.strategy).model, named.verifier),
+            tell=lambda tally, indices, made: self._tell_grown(stage, key, tally, indices, made),
         )
         graded = self.workshop.grade(stage, key, [[Rollout.from_dict(r) for r in row["rollouts"]] for row in rows])
         return [self._grown_candidates(pool, row) for pool, row in zip(graded, rows, strict=True)]
+
+    def _tell_grown(self, stage: str, key: Row, tally: Tally, indices: Sequence[int], rows: Sequence[Row]) -> None:
+        """How often the search's best solution is right so far, and the tokens of both models."""
+        pools = [[Rollout.from_dict(rollout) for rollout in row["rollouts"]] for row in rows]
+        graded = self.workshop.grade_now(stage, key, indices, pools)
+        _tell(tally, [self._grown_candidates(one, row) for one, row in zip(graded, rows, strict=True)])
 
     def _grow_chunk(self, plan: TreePlan, indices: Sequence[int], advance: Advance) -> list[Row]:
         settings = self.workshop.settings
@@ -208,11 +247,7 @@ class EvalArena:
             correct=_correct(graded),
             classes=graded.classes,
             scores=_choosable(row["agg_scores"], graded),
-            generator_bill=bill_of(
-                Cost(**row["cost"]),
-                generator_parameters=self.workshop.generator_parameters,
-                verifier_parameters=self.need_named().facts.num_parameters,
-            ),
+            generator_bill=bill_of(Cost(**row["cost"]), **self.workshop.generator_prices, **self.verifier_prices),
         )
 
     def _scored(
@@ -232,14 +267,14 @@ class EvalArena:
             verifier_attended_tokens=sum(found.attended for found in read.values()),
             seconds=seconds,
         )
-        parameters = self.need_named().facts.num_parameters
         return Candidates(
             problem=graded.problem,
             correct=_correct(graded),
             classes=graded.classes,
             scores=_choosable(folded, graded),
             generator_bill=self._sampled(graded),
-            verifier_bill=bill_of(cost, generator_parameters=0, verifier_parameters=parameters),
+            verifier_bill=bill_of(cost, **self.verifier_prices),
+            steps=tuple(solutions),
             readings=tuple(Reading(found.tokens, copies[solution]) for solution, found in read.items()),
         )
 
@@ -249,7 +284,13 @@ class EvalArena:
 
     def _drawn(self, graded: GradedRollouts) -> Bill:
         spent = sum((rollout.cost for rollout in graded.rollouts), Cost())
-        return bill_of(spent, generator_parameters=self.workshop.generator_parameters, verifier_parameters=0)
+        return bill_of(spent, **self.workshop.generator_prices)
+
+
+def _tell(tally: Tally, found: Sequence[Candidates]) -> None:
+    bills = [one.verifier_bill if one.verifier_bill.verifier_tokens else one.bill for one in found]
+    tokens = sum(bill.generated_tokens + bill.verifier_tokens for bill in bills)
+    tally.add(graded=len(found), right=sum(decide(one, "best") for one in found), tokens=tokens)
 
 
 def _columns(row: Row) -> Iterator[tuple[list[float] | None, int, int]]:

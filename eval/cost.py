@@ -97,8 +97,8 @@ class Bill:
 def bill_of(
     cost: Cost,
     *,
-    generator_parameters: int,
-    verifier_parameters: int,
+    generator_parameters: float = 0,
+    verifier_parameters: float = 0,
     generator_attention: float = 0.0,
     verifier_attention: float = 0.0,
 ) -> Bill:

@@ -318,8 +318,9 @@ def split_name(entry: str) -> tuple[str, str]:
 def _load(path: str, name: str, config: EvalConfig) -> StepVerifier:
     from prm.verifier import Verifier
 
-    sizes = {"batch_tokens": config.max_batch_tokens} if config.max_batch_tokens else {}
-    return Verifier.from_pretrained(path, device=config.device, dtype=config.dtype, name=name, **sizes)
+    return Verifier.from_pretrained(
+        path, device=config.device, dtype=config.dtype, name=name, batch_tokens=config.max_batch_tokens or None
+    )
 
 
 def _named(name: str, lazy: Lazy[StepVerifier], config: EvalConfig) -> NamedVerifier:

@@ -171,6 +171,11 @@ class SampleStore:
                         tell(tally, indices, made)
         return [rows[key] for key in keys]
 
+    def keep(self, stage: str, settings: Mapping[str, Any], problems: Sequence[Problem], rows: Iterable[Row]) -> None:
+        """Append rows of a stage that were made beside another's."""
+        keyed = [{"key": problem_key(problem), **row} for problem, row in zip(problems, rows, strict=True)]
+        self.file(stage, settings).append(keyed)
+
     def _taken_over(self, file: RowFile, rows: dict[str, Row], keys: Sequence[str]) -> dict[str, Row]:
         """The rows, after those of other stores were copied, so that this one is complete by itself."""
         own = file.read()

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from prm.errors import ConfigError
 from prm.generation.base import Generator, SamplingParams
 from prm.grading import MathGrader
 from prm.problems import Problem
+from prm.progress import Tally
 from prm.rollouts import Rollout
 from prm.workers import Advance
 
-from .models import Lazy
+from .models import Lazy, ModelFacts
 from .sample_store import Row, SampleStore, problem_key
 from .sampling import GradedRollouts, draw, grade_rollouts
+
+PROBE_SEED = 1 << 32
+"""Added to a run's seed where samples are drawn to see how hard a problem is: never those that it answers with."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,44 @@ class Workshop:
         self.recorded = recorded is not None
         self.grader = MathGrader()
 
+    def probing(self, samples: int) -> Workshop:
+        """The same problems with other samples: so many, with seeds of their own, kept apart in the store."""
+        settings = self.settings
+        seed = settings.seed + PROBE_SEED
+        key = {**settings.generator_key, **settings.sampling.to_dict(), "seed": seed, "probes": samples}
+        part = Workshop(
+            self.problems,
+            self.store,
+            replace(settings, n=samples, seed=seed, samples_key=key),
+            generator=self.generator,
+        )
+        part.grader = self.grader
+        return part
+
+    def only(self, indices: Sequence[int]) -> Workshop:
+        """The problems with these indices alone; what was drawn for them is in the store."""
+        part = Workshop(
+            [self.problems[index] for index in indices],
+            self.store,
+            self.settings,
+            generator=self.generator,
+            recorded=None if self._recorded is None else [self._recorded[index] for index in indices],
+        )
+        part.grader = self.grader
+        return part
+
     def close(self) -> None:
         """End the grader's processes; they start anew where they are needed again."""
         self.grader.close()
 
     @property
-    def generator_parameters(self) -> int:
-        return self.generator.facts.num_parameters if self.generator else 0
+    def generator_prices(self) -> dict[str, float]:
+        """What `prm.eval.cost.bill_of` wants to know of the generator."""
+        facts = self.generator.facts if self.generator else ModelFacts("", "")
+        return {
+            "generator_parameters": facts.num_parameters,
+            "generator_attention": facts.attention_flops_per_pair,
+        }
 
     @cached_property
     def samples(self) -> list[GradedRollouts]:
@@ -119,6 +155,7 @@ class Workshop:
             solutions=n,
             enough=lambda index, row: len(row["rollouts"]) >= n,
             ready=lambda: lazy.model,
+            tell=lambda tally, indices, made: self._tell(stage, key, tally, indices, made),
         )
         pools = [[Rollout.from_dict(row) for row in found["rollouts"]] for found in rows]
         return self.grade(stage, key, pools)
@@ -133,6 +170,28 @@ class Workshop:
             raise ConfigError(f"{stage} needs a generator; give model_name_or_path, or leave this approach out")
         return self.generator
 
+    def _tell(
+        self, stage: str, key: dict[str, Any], tally: Tally, indices: Sequence[int], rows: Sequence[Row]
+    ) -> None:
+        """Plain sampling's accuracy so far, and the tokens that it took."""
+        pools = [[Rollout.from_dict(rollout) for rollout in row["rollouts"]] for row in rows]
+        graded = self.grade_now(stage, key, indices, pools)
+        right = sum(fmean(rollout.correct for rollout in one.rollouts) for one in graded)
+        tokens = sum(rollout.cost.generated_tokens for pool in pools for rollout in pool)
+        tally.add(graded=len(graded), right=right, tokens=tokens)
+
+    def grade_now(
+        self, stage: str, key: dict[str, Any], indices: Sequence[int], pools: Sequence[Sequence[Rollout]]
+    ) -> list[GradedRollouts]:
+        """Grade what was just made of the problems with these indices, while the rest of its stage is under way."""
+        graded = grade_rollouts(pools, self.grader)
+        problems = [self.problems[index] for index in indices]
+        self.store.keep(f"grades-{stage}", self._grades_key(key), problems, (one.verdicts() for one in graded))
+        return graded
+
+    def _grades_key(self, key: dict[str, Any]) -> dict[str, Any]:
+        return {**key, "grader": self.grader.version}
+
     def grade(self, stage: str, key: dict[str, Any], pools: Sequence[Sequence[Rollout]]) -> list[GradedRollouts]:
         """Grade the rollouts of a stage; verdicts are kept apart from the samples and keyed by the grader's version,
         so that a new grader samples nothing again."""
@@ -144,7 +203,7 @@ class Workshop:
 
         rows = self.store.complete(
             f"grades-{stage}",
-            {**key, "grader": self.grader.version},
+            self._grades_key(key),
             self.problems,
             work,
             label=f"grade {stage}",

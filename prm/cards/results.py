@@ -15,7 +15,7 @@ from prm.cards.tables import Table, markdown_table, number, words
 from prm.errors import DataError, HubError, MissingFileError
 
 RESULTS_FILE = "results.json"
-RESULTS_VERSION = 1
+RESULTS_VERSIONS = (1, 2)  # 2 has more beside what is read here
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_results(directory: str | Path, fingerprint: str, name: str | None = Non
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Give the output_dir of a finished `prm eval`")
     content = read_json(path)
-    if content.get("version") != RESULTS_VERSION or not {"methods", "verifiers", "n"} <= set(content):
+    if content.get("version") not in RESULTS_VERSIONS or not {"methods", "verifiers", "n"} <= set(content):
         raise DataError("not the results of this version's `prm eval`", path=path, remedy="Run `prm eval` again")
     measured: dict[str, Any] = content["verifiers"]
     same = [key for key, facts in measured.items() if facts.get("fingerprint") == fingerprint]
@@ -79,8 +79,8 @@ def verdict(results: Results) -> str:
     prms = [facts for facts in run["verifiers"].values() if facts["kind"] == "prm" and not facts["control"]]
     if len(lines) == 1 or not run.get("best") or f"/{results.verifier}@" not in run["best"]["key"] or len(prms) > 1:
         return said
-    # Free of the advantage of choosing: each half of the problems with the method that was best on the other half.
-    return f"{said} With the method chosen on the other half of the problems: {_gain(run['best']['held_out_gain'])}."
+    # Free of the advantage of choosing: each problem with the methods that are best on resamples without it.
+    return f"{said} With the method chosen on other problems: {_gain(run['best']['held_out_gain'])}."
 
 
 def _gain(gain: Mapping[str, Any]) -> str:
