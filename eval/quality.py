@@ -93,8 +93,13 @@ def verifier_quality(
     threshold: float,
     first_error: FirstError | None,
     seed: int = 0,
+    clusters: Sequence[str] | None = None,
 ) -> VerifierQuality:
-    """Measure a verifier on the scored samples of every problem; the three sequences run over the same problems."""
+    """Measure a verifier on the scored samples of every problem; the three sequences run over the same problems.
+
+    Args:
+        clusters: names of what problems share; those of one cluster are drawn together in the error bars.
+    """
     scores, labels, groups = [], [], []
     marks: list[float] = []
     step_labels: list[int] = []
@@ -119,30 +124,39 @@ def verifier_quality(
             true.append(error)
     return VerifierQuality(
         len(scores),
-        _overall(scores, labels, groups, seed),
-        _within(scores, labels, groups, seed),
-        _overall(marks, step_labels, step_groups, seed),
-        _within(marks, step_labels, step_groups, seed),
+        _overall(scores, labels, groups, seed, clusters),
+        _within(scores, labels, groups, seed, clusters),
+        _overall(marks, step_labels, step_groups, seed, clusters),
+        _within(marks, step_labels, step_groups, seed, clusters),
         _first_error(predicted, true),
         _calibration(scores, labels),
         _calibration(marks, step_labels),
     )
 
 
-def _overall(scores: list[float], labels: list[int], groups: list[int], seed: int) -> Estimate | None:
+def _overall(
+    scores: list[float], labels: list[int], groups: list[int], seed: int, clusters: Sequence[str] | None
+) -> Estimate | None:
     if len(set(labels)) < 2:
         return None
     values, right = np.array(scores), np.array(labels)
+    drawn_together = groups if clusters is None else [clusters[group] for group in groups]
     return bootstrap_statistic(
-        lambda rows: auroc(values[rows], right[rows]), len(scores), resamples=200, seed=seed, clusters=groups
+        lambda rows: auroc(values[rows], right[rows]), len(scores), resamples=200, seed=seed, clusters=drawn_together
     )
 
 
-def _within(scores: list[float], labels: list[int], groups: list[int], seed: int) -> Estimate | None:
+def _within(
+    scores: list[float], labels: list[int], groups: list[int], seed: int, clusters: Sequence[str] | None
+) -> Estimate | None:
     if len(set(labels)) < 2:
         return None
     found = aurocs_per_group(scores, labels, groups)
-    return bootstrap_mean(found, seed=seed) if found.size else None
+    kinds: dict[int, set[int]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        kinds.setdefault(group, set()).add(label)
+    names = None if clusters is None else [clusters[group] for group in sorted(kinds) if len(kinds[group]) > 1]
+    return bootstrap_mean(found, seed=seed, clusters=names) if found.size else None
 
 
 def _calibration(scores: list[float], labels: list[int]) -> Calibration | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from prm.errors import ConfigError
 from prm.stats.intervals import Estimate, bootstrap_mean, paired_difference
+from prm.stats.selection import gain_of_the_chosen
 
 from .cost import Bill, mean_bill
 from .search.base import ProblemResult
 
-ORACLES = frozenset({"pass_at_n"})
+ORACLES = frozenset({"pass_at_n", "compute_optimal_oracle"})
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,9 @@ def method_title(method: str) -> str:
         "best_of_n": "best-of-n",
         "weighted_best_of_n": "weighted best-of-n",
         "no_skill": "no skill (chance)",
+        "compute_optimal_scores": "compute-optimal",
+        "compute_optimal_agreement": "compute-optimal by agreement",
+        "compute_optimal_oracle": "compute-optimal (oracle)",
     }
     return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
 
@@ -112,8 +116,10 @@ def method_result(
     control: bool = False,
     baseline: Sequence[float] | None = None,
     seed: int = 0,
+    clusters: Sequence[str] | None = None,
 ) -> MethodResult:
-    """Summarise one method; `baseline` holds the baseline's accuracy on the same problems at the same n."""
+    """Summarise one method; `baseline` holds the baseline's accuracy on the same problems at the same n, `clusters`
+    names what problems share."""
     values = tuple(result.accuracy for result in results)
     bills = tuple(result.bill for result in results)
     return MethodResult(
@@ -122,8 +128,8 @@ def method_result(
         kind=kind,
         control=control,
         n=n,
-        accuracy=bootstrap_mean(values, seed=seed),
-        gain=None if baseline is None else paired_difference(values, baseline, seed=seed),
+        accuracy=bootstrap_mean(values, seed=seed, clusters=clusters),
+        gain=None if baseline is None else paired_difference(values, baseline, seed=seed, clusters=clusters),
         bill=mean_bill(bills),
         per_problem=values,
         bills=bills,
@@ -147,7 +153,7 @@ class Best:
     """The best method that a PRM guides, at the run's n.
 
     `gain` is paired over the baseline. `held_out_gain` removes what choosing the best of several methods adds: each
-    half of the problems is measured with the method that was best on the other half.
+    problem is measured with the methods that are best on resamples without it (`prm.stats.selection`).
     """
 
     key: str
@@ -166,25 +172,26 @@ class Best:
         )
 
 
-def best_prm_method(methods: Sequence[MethodResult], baseline: Sequence[float], n: int, seed: int = 0) -> Best | None:
+def best_prm_method(
+    methods: Sequence[MethodResult],
+    baseline: Sequence[float],
+    n: int,
+    seed: int = 0,
+    clusters: Sequence[str] | None = None,
+) -> Best | None:
     """Pick the best line of a PRM that is no control, or `None` where there is none."""
-    lines = [line for line in methods if line.kind == "prm" and not line.control and line.n == n]
+    lines = [line for line in methods if line.kind == "prm" and not line.control and not line.oracle and line.n == n]
     if not lines:
         return None
-    best = max(lines, key=lambda line: line.accuracy.mean)
-    held_out = list(baseline)
-    for parity in (0, 1):
-        elsewhere = max(lines, key=lambda line: sum(line.per_problem[1 - parity :: 2]))
-        held_out[parity::2] = elsewhere.per_problem[parity::2]
-    return Best(
-        key=best.key,
-        label=best.label,
-        gain=paired_difference(best.per_problem, baseline, seed=seed),
-        held_out_gain=paired_difference(held_out, baseline, seed=seed),
-    )
+    values = list(zip(*(line.per_problem for line in lines), strict=True))
+    found = gain_of_the_chosen(values, baseline, seed=seed, clusters=clusters)
+    best = lines[found.best]
+    return Best(key=best.key, label=best.label, gain=found.apparent, held_out_gain=found.honest)
 
 
-def against_controls(methods: Sequence[MethodResult], n: int, seed: int = 0) -> list[dict[str, Any]]:
+def against_controls(
+    methods: Sequence[MethodResult], n: int, seed: int = 0, clusters: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """Every line of a PRM against the same line with each control, paired by problem."""
     rows = []
     for line in methods:
@@ -192,6 +199,6 @@ def against_controls(methods: Sequence[MethodResult], n: int, seed: int = 0) -> 
             continue
         for other in methods:
             if other.control and (other.method, other.n) == (line.method, n):
-                difference = paired_difference(line.per_problem, other.per_problem, seed=seed)
+                difference = paired_difference(line.per_problem, other.per_problem, seed=seed, clusters=clusters)
                 rows.append({"method": line.key, "control": other.key, "difference": asdict(difference)})
     return rows

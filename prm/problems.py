@@ -23,6 +23,8 @@ class Problem:
     """A question with a reference answer. Field names are MATH-500's.
 
     `level` and `subject` are free text, empty where unknown; `unique_id` identifies the problem in every later file.
+    `cluster` names what a problem shares with others (paraphrases of one question, say), empty where it is alone:
+    problems of one cluster are drawn together in every error bar.
     """
 
     problem: str
@@ -30,9 +32,14 @@ class Problem:
     unique_id: str
     level: str = ""
     subject: str = ""
+    cluster: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        return dict(vars(self))  # `asdict` copies deeply, which is felt over a hundred thousand rows
+        """As a row; without the cluster where there is none."""
+        row: dict[str, str] = dict(vars(self))  # `asdict` copies deeply, which is felt over a hundred thousand rows
+        if not self.cluster:
+            del row["cluster"]
+        return row
 
 
 def problem_id(problem: str) -> str:
@@ -72,7 +79,17 @@ def problem_from_row(
         unique_id=str(row.get("unique_id") or row.get("id") or problem_id(text)),
         level=str(row.get("level") or ""),
         subject=str(row.get("subject") or ""),
+        cluster=str(row.get("cluster") or ""),
     )
+
+
+def clusters_of(problems: Iterable[Problem]) -> list[str] | None:
+    """The cluster of every problem, for error bars, or `None` where no problem has one; a problem without one among
+    others is a cluster of its own."""
+    found = list(problems)
+    if not any(problem.cluster for problem in found):
+        return None
+    return [f"cluster {one.cluster}" if one.cluster else f"problem {one.unique_id}" for one in found]
 
 
 def _column(row: dict[str, Any], names: tuple[str, ...], path: str | Path | None, line: int | None) -> str:

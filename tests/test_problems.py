@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prm.errors import ConfigError, DataError, MissingFileError
-from prm.problems import load_problems
+from prm.problems import clusters_of, load_problems, problem_from_row
 
 ROWS = [{"problem": "1+1", "answer": "2", "level": 3}, {"problem": "2+2", "answer": 4, "subject": "sums"}]
 
@@ -78,3 +78,16 @@ def test_bad_rows_are_named_with_file_line_and_remedy(tmp_path: Path) -> None:
         load_problems(str(tmp_path / "absent.jsonl"))
     with pytest.raises(ConfigError, match=r"not a .jsonl, .json, .parquet or .csv file"):
         load_problems(str(tmp_path))
+
+
+def test_problems_of_one_cluster_are_known_and_a_problem_without_one_is_alone(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "1+1", "answer": "2", "cluster": "sums"},
+        {"problem": "one plus one", "answer": "2", "cluster": "sums"},
+        {"problem": "7", "answer": "7", "unique_id": "sums"},
+    ]
+    problems = load_problems(write(tmp_path / "p.jsonl", rows))
+    assert clusters_of(problems) == ["cluster sums", "cluster sums", "problem sums"]
+    assert clusters_of(problems[2:]) is None
+    assert [problem_from_row(problem.to_dict()) for problem in problems] == problems
+    assert "cluster" not in problems[2].to_dict()

@@ -44,7 +44,7 @@ def selections(
     clusters: Sequence[str] | None = None,
 ) -> tuple[Selection, ...]:
     """The best line of a PRM at the baseline's n, and the best at any n, as far as there is one."""
-    lines = [line for line in methods if line.kind == "prm" and not line.control]
+    lines = [line for line in methods if line.kind == "prm" and not line.control and not line.oracle]
     at_n = [line for line in lines if line.n == baseline.n]
     found = [("n", at_n)] if len(at_n) == len(lines) else [("n", at_n), ("all", lines)]
     return tuple(_select(among, chosen, baseline, seed, clusters) for among, chosen in found if chosen)

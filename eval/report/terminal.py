@@ -31,7 +31,7 @@ def best_sentence(config: EvalConfig, result: EvalResult) -> str:
     assert result.best is not None
     return (
         f"best PRM method: {result.best.label}, {points_text(result.best.gain)} points over "
-        f"{method_title(config.baseline)}; with the method chosen on the other half of the problems "
+        f"{method_title(config.baseline)}; with the method chosen on other problems "
         f"{points_text(result.best.held_out_gain)}"
     )
 

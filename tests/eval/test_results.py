@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import pytest
 from prm.eval.cost import Bill
-from prm.eval.results import MethodResult, method_result
+from prm.eval.results import MethodResult, against_controls, best_prm_method, method_result
 from prm.eval.search.base import ProblemResult
+
+from prm.stats.intervals import bootstrap_mean, paired_difference
+from prm.stats.selection import gain_of_the_chosen
 
 
 def test_a_line_keeps_accuracy_and_bill_of_every_problem_and_is_read_back() -> None:
@@ -22,3 +27,38 @@ def test_a_line_keeps_accuracy_and_bill_of_every_problem_and_is_read_back() -> N
     ]
     stored = json.loads(json.dumps([line.to_dict(), rows]))
     assert MethodResult.from_dict(*stored) == line
+
+
+def line(method: str, values: list[float], *, control: bool = False, **options: Any) -> MethodResult:
+    results = [ProblemResult(value, Bill()) for value in values]
+    return method_result(results, method=method, verifier="p", kind="prm", n=4, control=control, **options)
+
+
+def test_problems_of_a_cluster_share_every_error_bar() -> None:
+    rng = np.random.default_rng(0)
+    values, others, base = ([float(v) for v in np.repeat(rng.random(10), 4)] for _ in range(3))
+    names = [f"c{i // 4}" for i in range(40)]
+    clustered = line("a", values, baseline=base, clusters=names)
+    assert clustered.accuracy == bootstrap_mean(values, clusters=names)
+    assert clustered.gain == paired_difference(values, base, clusters=names)
+    assert clustered.accuracy.low < line("a", values).accuracy.low
+    methods = [clustered, line("a", others, control=True)]
+    (row,) = against_controls(methods, 4, clusters=names)
+    assert row["difference"] == vars(paired_difference(values, others, clusters=names))
+    best = best_prm_method(methods, base, 4, clusters=names)
+    assert best is not None and best.gain == paired_difference(values, base, clusters=names)
+
+
+def test_the_best_method_has_its_gain_on_problems_it_was_not_chosen_on() -> None:
+    outcomes = (np.random.default_rng(1).random((40, 6)) < 0.5).astype(float)
+    methods = [line(f"m{k}", outcomes[:, k].tolist()) for k in range(5)]
+    best = best_prm_method(methods, outcomes[:, 5].tolist(), 4)
+    expected = gain_of_the_chosen(outcomes[:, :5], outcomes[:, 5])
+    assert best is not None
+    assert (best.key, best.gain, best.held_out_gain) == (
+        f"m{expected.best}/p@4",
+        expected.apparent,
+        expected.honest,
+    )
+    assert best.held_out_gain.mean < best.gain.mean
+    assert best_prm_method(methods, outcomes[:, 5].tolist(), 8) is None
