@@ -74,7 +74,8 @@ class EvalConfig:
         default_factory=list,
         metadata={
             "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase (majority and "
-            "pass@n always stand beside them); default: all that the generator and the verifiers allow"
+            "pass@n always stand beside them), and compute_optimal, which is made of the others' lines; default: all "
+            "others that the generator and the verifiers allow"
         },
     )
     n: int = field(default=16, metadata={"help": "Generated solutions for each problem"})
@@ -98,6 +99,31 @@ class EvalConfig:
         metadata={
             "help": "Folds of step scores, any number of last, min, prod, mean and own (each verifier's); the first "
             "also guides tree searches; default: own"
+        },
+    )
+    difficulty: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "How the approach compute_optimal tells problems apart, any number of scores (of the verifier), "
+            "agreement (of answers) and oracle (pass@1, an upper bound); each makes a policy file; default: scores"
+        },
+    )
+    difficulty_samples: int = field(
+        default=0, metadata={"help": "Samples of a problem spent on its difficulty, and billed; 0: 4"}
+    )
+    difficulty_bins: int = field(default=0, metadata={"help": "Bins of difficulty; 0: 5"})
+    difficulty_binning: str = field(
+        default="",
+        metadata={"help": "quantile (bins of equally many problems, the default) or absolute (equally wide)"},
+    )
+    policy: str | None = field(
+        default=None,
+        metadata={"help": "A policy file of the approach compute_optimal, to be followed on these problems"},
+    )
+    compare_to: str | None = field(
+        default=None,
+        metadata={
+            "help": "Output directory of a larger generator's run on the same problems: who wins at equal FLOPs"
         },
     )
     baseline: str = field(default="majority", metadata={"help": "What gains are measured over: majority or pass_at_n"})
@@ -151,6 +177,8 @@ class EvalConfig:
             raise ConfigError(f"lookahead must not be negative, and is {self.lookahead}")
         if min(self.num_problems, self.skip_problems, self.max_batch_tokens, self.max_batch_rows) < 0:
             raise ConfigError("num_problems, skip_problems, max_batch_tokens and max_batch_rows must not be negative")
+        if min(self.difficulty_samples, self.difficulty_bins) < 0:
+            raise ConfigError("difficulty_samples and difficulty_bins must not be negative")
         if "" in self.stop:
             raise ConfigError("a stop text is empty; it would end every solution at once")
         if self.panel and not self.rollouts:

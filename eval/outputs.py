@@ -14,6 +14,8 @@ from prm import __version__
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.problems import problem_from_row
 
+from .exchange import Exchange
+from .policy_run import MadePolicy
 from .prepare import Run
 from .quality import VerifierQuality
 from .replay import adds_to_itself, write_config
@@ -40,6 +42,8 @@ def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> Non
     write_jsonl(folder / SAMPLES_FILE, sample_rows(run))
     write_jsonl(folder / PROBLEMS_FILE, _per_problem(result))
     write_jsonl(folder / LINES_FILE, (_line(run.config, result, line) for line in result.methods))
+    for made in result.policies:
+        made.policy.save(folder / made.finding.file)
     write_json(folder / RESULTS_FILE, summary(run.config, result, settings))
 
 
@@ -81,6 +85,8 @@ def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult 
         notes=found["notes"],
         seeds=found["seeds"],
         by_seed=found["by_seed"],
+        policies=[MadePolicy.from_dict(made) for made in found.get("policies", [])],
+        exchange=Exchange.from_dict(found["exchange"]) if found.get("exchange") else None,
     )
 
 
@@ -113,6 +119,8 @@ def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) ->
         "methods": [line.to_dict() for line in result.methods],
         "best": asdict(result.best) if result.best else None,
         "controls": result.controls,
+        "policies": [made.to_dict() for made in result.policies],
+        "exchange": result.exchange.to_dict() if result.exchange else None,
         "counts": result.counts,
         "notes": result.notes,
         "seconds": result.seconds,

@@ -13,8 +13,11 @@ from prm.generation.base import Generator
 from prm.problems import Problem
 
 from .arena import EvalArena
+from .exchange import Side, read_side
 from .inputs import Inputs, folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
+from .policy import Policy
+from .policy_run import APPROACH, check_policies
 from .quality import FirstError
 from .search.base import SearchStrategy, StepVerifier
 from .search.strategies import STRATEGIES, strategies_named
@@ -38,6 +41,7 @@ class Run:
         guides: names of those arenas that live searches are guided by: each verifier with its first fold.
         strategies: those that were asked for.
         ns: the sample counts to report. `search_ns`: the widths of live searches.
+        policy: the one to be followed. `larger`: what the run is compared with at equal FLOPs.
         repeats: the same run with the other seeds.
     """
 
@@ -50,6 +54,8 @@ class Run:
     ns: list[int]
     search_ns: list[int]
     first_error: FirstError | None
+    policy: Policy | None = None
+    larger: Side | None = None
     repeats: tuple[Run, ...] = ()
 
     @property
@@ -80,6 +86,7 @@ def prepare(
     lazy = None
     if inputs.generator_key and (inputs.recorded is None or any(s.live for s in strategies)):
         lazy = load_generator(config, inputs, generator)
+    larger = read_side(config.compare_to, inputs.problems) if config.compare_to else None
     ns = [inputs.n] if config.panel else _reported(inputs.n, config.report_n)
 
     def with_seed(seed: int, repeats: tuple[Run, ...] = ()) -> Run:
@@ -90,16 +97,20 @@ def prepare(
             generator=lazy,
             recorded=inputs.recorded,
         )
+        arenas = [arena for item in named for arena in _arenas(config, workshop, item)]
+        guides = frozenset(item.name for item in named)
         return Run(
             config=config,
             seed=seed,
             workshop=workshop,
-            arenas=[arena for item in named for arena in _arenas(config, workshop, item)],
-            guides=frozenset(item.name for item in named),
+            arenas=arenas,
+            guides=guides,
             strategies=strategies,
             ns=ns,
             search_ns=search_ns,
             first_error=_truth(inputs.problems),
+            policy=check_policies(config, arenas, guides),
+            larger=larger,
             repeats=repeats,
         )
 
@@ -148,7 +159,7 @@ def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy
     Raises:
         ConfigError: one that was asked for cannot run.
     """
-    if not config.approach:
+    if not set(config.approach) - {APPROACH}:
         return [
             strategy
             for name in STRATEGIES

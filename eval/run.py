@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from prm.problems import Problem
 
 from .arena import EvalArena
+from .exchange import Exchange, Side, exchange
+from .policy_run import MadePolicy, make_policies
 from .prepare import Run
 from .quality import VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
@@ -35,6 +37,8 @@ class EvalResult:
         counts: samples, and how many of them were truncated or without an answer.
         seeds: of samples and searches; what stands for several is the mean over them, problem by problem.
         by_seed: the accuracy of each method (by its key) with each of the seeds.
+        policies: made of the other lines, with what they are worth held out.
+        exchange: search with this generator against a larger one sampled once, at equal FLOPs.
     """
 
     problems: list[Problem]
@@ -49,6 +53,8 @@ class EvalResult:
     notes: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     by_seed: dict[str, list[float]] = field(default_factory=dict)
+    policies: list[MadePolicy] = field(default_factory=list)
+    exchange: Exchange | None = None
 
     @property
     def ns(self) -> list[int]:
@@ -76,6 +82,9 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
     n, seed = max(run.ns), run.config.seed
     methods = _summarised(run, mean_over_seeds(repeated))
     baseline = next(line for line in methods if line.method == run.config.baseline and line.n == n)
+    by_seed = {line.key: [lines[place].mean for lines in repeated] for place, line in enumerate(methods)}
+    policies = make_policies(run, methods)
+    methods += [line for made in policies for line in made.lines]
     return EvalResult(
         problems=run.workshop.problems,
         generator=_generator(run),
@@ -88,8 +97,19 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
         seconds=seconds,
         notes=_notes(run),
         seeds=run.seeds,
-        by_seed={line.key: [lines[place].mean for lines in repeated] for place, line in enumerate(methods)},
+        by_seed=by_seed,
+        policies=policies,
+        exchange=_exchange(run, methods),
     )
+
+
+def _exchange(run: Run, methods: Sequence[MethodResult]) -> Exchange | None:
+    """The run's generator under search against the larger one, where there is one to compare with."""
+    lazy = run.workshop.generator
+    if run.larger is None or lazy is None:
+        return None
+    small = Side(lazy.facts.name, lazy.facts.num_parameters, tuple(methods))
+    return exchange(small, run.larger, seed=run.config.seed)
 
 
 def _summarised(run: Run, lines: Sequence[Line]) -> list[MethodResult]:

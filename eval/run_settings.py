@@ -28,7 +28,7 @@ RESULTS_FILE = "results.json"
 # Options that say where and how fast, and those that `run_settings` replaces by what they name.
 NO_SETTINGS = {
     *("output_dir", "from_run", "device", "num_workers", "max_batch_tokens", "max_batch_rows", "overwrite", "report"),
-    *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report"),
+    *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report", "policy", "compare_to"),
 }
 
 
@@ -42,6 +42,8 @@ def run_settings(config: EvalConfig, inputs: Inputs) -> dict[str, Any]:
         "generator": inputs.generator_key,
         "verifiers": inputs.verifier_keys,
         "label_report": fingerprint(config.label_report) if config.label_report else None,
+        "policy": fingerprint(config.policy) if config.policy else None,
+        "compare_to": fingerprint(Path(config.compare_to) / RESULTS_FILE) if config.compare_to else None,
     }
     plain: dict[str, Any] = json.loads(dumps(settings))
     return plain

@@ -13,6 +13,7 @@ from math import fsum
 
 from .arena import EvalArena
 from .cost import mean_bill, recorded_bill
+from .policy_run import followed
 from .prepare import Run
 from .search.base import ProblemResult, SearchStrategy
 from .search.majority import Majority
@@ -52,6 +53,9 @@ def walk(run: Run) -> list[Line]:
     lines += _without_verifier(run)
     for arena in run.arenas:
         lines += _with_verifier(run, arena)
+    for strategy, arena in followed(run):
+        results = tuple(strategy.evaluate(arena, strategy.fixed_n))
+        lines.append(Line(strategy.name, strategy.fixed_n, results, arena.name, arena.kind))
     return lines
 
 

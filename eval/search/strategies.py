@@ -31,6 +31,7 @@ STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
     "rebase": (Rebase(), Rebase("weighted")),
     "adaptive_consistency": (AdaptiveConsistency(), AdaptiveConsistency(weighted=True)),
     "early_stop": (EarlyStop(), ThresholdStop()),
+    "compute_optimal": (),  # its lines are made of the others', by `prm.eval.policy_run`
 }
 
 

@@ -1,0 +1,228 @@
+"""The compute-optimal lines of a run: policies made from its other lines (`--approach compute_optimal`), or one from a
+file that is followed on new problems (`--policy FILE`).
+
+How a policy is made and followed is `prm.eval.policy_fit`'s and `prm.eval.search.compute_optimal`'s; this file knows
+which verifiers of a run have one, and refuses what cannot work before anything is sampled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from prm.errors import ConfigError
+
+from .arena import EvalArena
+from .difficulty import BINNINGS, Binning, Measure, measure_named
+from .policy import Policy
+from .policy_finding import PolicyFinding
+from .policy_fit import FitSettings, choosable, fit_policy
+from .results import MethodResult, method_result
+from .search.base import ProblemResult
+from .search.best_of_n import BestOfN
+from .search.compute_optimal import ComputeOptimal, probe, strategy_of
+from .search.pass_at_n import PassAtN
+
+if TYPE_CHECKING:
+    from .evaluate_search import EvalConfig
+    from .prepare import Run
+
+APPROACH = "compute_optimal"
+SAMPLES, BINS, FOLDS = 4, 5, 5
+"""Defaults: probes of a problem, bins, and folds of the cross-validation."""
+
+
+@dataclass(frozen=True)
+class MadePolicy:
+    """A policy with what was found out about it, and its held-out lines in the table."""
+
+    policy: Policy
+    finding: PolicyFinding
+    lines: tuple[MethodResult, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the lines, which are with the others."""
+        return {"policy": self.policy.to_dict(), "finding": self.finding.to_dict()}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> MadePolicy:
+        """Inverse of `to_dict`."""
+        return cls(Policy.from_dict(found["policy"]), PolicyFinding.from_dict(found["finding"]))
+
+
+def measures_of(config: EvalConfig) -> list[Measure]:
+    """The difficulties that policies are made for.
+
+    Raises:
+        ConfigError: an unknown one, or too few samples for it.
+    """
+    samples = config.difficulty_samples or SAMPLES
+    return [measure_named(by, samples) for by in dict.fromkeys(config.difficulty or ["scores"])]
+
+
+def fit_settings(config: EvalConfig, problems: int) -> FitSettings:
+    """How bins are made, and how many folds there are.
+
+    Raises:
+        ConfigError: an unknown binning.
+    """
+    binning = config.difficulty_binning or "quantile"
+    if binning not in BINNINGS:
+        raise ConfigError(f"difficulty_binning must be {' or '.join(BINNINGS)}, not {binning!r}")
+    return FitSettings(config.difficulty_bins or BINS, cast(Binning, binning), min(FOLDS, problems), config.seed)
+
+
+def check_policies(config: EvalConfig, arenas: Sequence[EvalArena], guides: frozenset[str]) -> Policy | None:
+    """The policy to be followed, where there is one.
+
+    Raises:
+        ConfigError, DataError, MissingFileError: it is no policy, was made for something else, or policies are to be
+            made and cannot be.
+    """
+    guided = _guided(config, arenas, guides)
+    if APPROACH in config.approach:
+        fit_settings(config, 2)
+        _check_probes(measures_of(config), guided)
+    if config.policy is None:
+        return None
+    policy = Policy.load(config.policy)
+    _check_same_bins(config, policy)
+    _check_probes([policy.measure], guided)
+    arena = _arena_for(policy, guided) or guided[0]
+    policy.check(conditions_of(arena), config.policy)
+    most = max(
+        (choice.n for plan in policy.budgets for choice in plan.choices if not strategy_of(choice).live), default=0
+    )
+    if most > config.n:
+        raise ConfigError(f"{config.policy} chooses among up to {most} samples, and n is {config.n}; give n={most}")
+    return policy
+
+
+def _guided(config: EvalConfig, arenas: Sequence[EvalArena], guides: frozenset[str]) -> list[EvalArena]:
+    """The verifiers that can have a policy: no controls, and each with its first fold, which guides searches."""
+    return [arena for arena in arenas if arena.name in guides and arena.need_named().source not in config.controls]
+
+
+def _check_probes(measures: Sequence[Measure], guided: Sequence[EvalArena]) -> None:
+    if not guided:
+        raise ConfigError(f"{APPROACH} needs a verifier that is no control; give prm_path")
+    drawn = [measure.by for measure in measures if not measure.oracle]
+    if drawn and guided[0].workshop.generator is None:
+        raise ConfigError(
+            f"difficulty by {drawn[0]} draws samples of its own, and recorded samples cannot serve it; give "
+            "model_name_or_path, or --difficulty oracle"
+        )
+
+
+def _check_same_bins(config: EvalConfig, policy: Policy) -> None:
+    """What is said of difficulties beside a policy must be what it was made for."""
+    asked = {
+        "difficulty": config.difficulty,
+        "difficulty_samples": config.difficulty_samples,
+        "difficulty_bins": config.difficulty_bins,
+        "difficulty_binning": config.difficulty_binning,
+    }
+    made = {
+        "difficulty": [policy.measure.by],
+        "difficulty_samples": policy.measure.samples,
+        "difficulty_bins": len(policy.bins),
+        "difficulty_binning": policy.binning,
+    }
+    for name, value in asked.items():
+        if value and value != made[name]:
+            raise ConfigError(
+                f"{config.policy} was made for other bins: {name}={made[name]!r}, not {value!r}. Drop {name}, or make "
+                f"a policy for it with --approach {APPROACH}"
+            )
+
+
+def conditions_of(arena: EvalArena) -> dict[str, Any]:
+    """What a policy of this arena holds for, as JSON values."""
+    named, settings = arena.need_named(), arena.workshop.settings
+    conditions = {
+        "verifier": named.facts.store_key,
+        "aggregation": named.aggregation,
+        **{name: settings.generator_key.get(name) for name in ("revision", "prompt")},
+        **settings.sampling.to_dict(),
+        **{name: getattr(settings, name) for name in ("beam_width", "num_iterations", "lookahead")},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(conditions))
+    return plain
+
+
+def _arena_for(policy: Policy, arenas: Sequence[EvalArena]) -> EvalArena | None:
+    """The arena of the verifier that the policy was made with, whatever its name."""
+    for arena in arenas:
+        if conditions_of(arena)["verifier"] == policy.conditions.get("verifier"):
+            return arena
+    return None
+
+
+def followed(run: Run) -> Iterator[tuple[ComputeOptimal, EvalArena]]:
+    """Each budget of the run's policy as a strategy, with the arena it runs in."""
+    if run.policy is not None:
+        arena = _arena_for(run.policy, _guided(run.config, run.arenas, run.guides))
+        assert arena is not None  # `check_policies` has seen to it
+        for plan in run.policy.budgets:
+            yield ComputeOptimal(run.policy, plan), arena
+
+
+def make_policies(run: Run, methods: Sequence[MethodResult]) -> list[MadePolicy]:
+    """One policy for each verifier and measure of difficulty, where they were asked for. With several seeds the lines
+    are means over them, and difficulties are probed with the first."""
+    if APPROACH not in run.config.approach:
+        return []
+    return [
+        _made(run, arena, measure, methods)
+        for arena in _guided(run.config, run.arenas, run.guides)
+        for measure in measures_of(run.config)
+    ]
+
+
+def _made(run: Run, arena: EvalArena, measure: Measure, methods: Sequence[MethodResult]) -> MadePolicy:
+    problems, seed = len(run.workshop.problems), run.config.seed
+    fitted = fit_policy(
+        choosable(methods, arena.name),
+        arena.name,
+        {n: _best_of(n, arena, methods) for n in run.ns},
+        [result.accuracy for result in PassAtN().evaluate(arena, 1)],
+        probe(arena, measure),
+        fit_settings(run.config, problems),
+    )
+    policy = Policy(
+        measure,
+        fitted.finding.binning,
+        fitted.bins,
+        fitted.plans,
+        conditions_of(arena),
+        {"dataset": run.config.dataset_name, "split": run.config.dataset_split, "problems": problems, "seed": seed},
+    )
+    base = {line.n: line.per_problem for line in methods if line.method == run.config.baseline}
+    lines = [
+        method_result(
+            results,
+            method=policy.name,
+            n=n,
+            verifier=arena.name,
+            kind=arena.kind,
+            baseline=base.get(n),
+            seed=seed,
+        )
+        for n, results in fitted.results.items()
+    ]
+    file = f"policy-{_file_name(arena.name)}-{measure.by}.json"
+    return MadePolicy(policy, replace(fitted.finding, file=file), tuple(lines))
+
+
+def _best_of(n: int, arena: EvalArena, methods: Sequence[MethodResult]) -> list[ProblemResult]:
+    """Best-of-n with the arena's verifier, whether or not the run has a line of it."""
+    for line in methods:
+        if (line.method, line.verifier, line.n) == (BestOfN.name, arena.name, n):
+            return [ProblemResult(*pair) for pair in zip(line.per_problem, line.bills, strict=True)]
+    return BestOfN().evaluate(arena, n)
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

@@ -1,0 +1,173 @@
+"""Compute-optimal policies through `prm eval`: made, written, followed on new problems, and refused where they do not
+fit; and the exchange with a larger generator's run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prm.eval.evaluate_search import EvalConfig, run_eval
+from prm.eval.policy import Policy
+from prm.eval.run import EvalResult
+
+from prm.errors import ConfigError, MissingFileError
+
+VERIFIER_KEY = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_verifiers(request: pytest.FixtureRequest) -> Any:
+    """Verifiers in memory have no weights to be recognised by: here their name says who they are."""
+    from prm.eval import inputs
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(inputs, "uuid4", lambda: SimpleNamespace(hex=VERIFIER_KEY))
+    yield
+    patch.undo()
+
+
+def config(folder: Path, **options: Any) -> EvalConfig:
+    defaults: dict[str, Any] = {
+        "model_name_or_path": "in memory",
+        "num_problems": 32,
+        "n": 8,
+        "search_n": [4, 8],
+        "max_new_tokens": 100,
+        "report": False,
+        "difficulty_samples": 2,
+        "difficulty_bins": 2,
+    }
+    return EvalConfig(output_dir=str(folder), **{**defaults, **options})
+
+
+@pytest.fixture(scope="module")
+def models(module_world: SimpleNamespace) -> dict[str, Any]:
+    return {
+        "verifiers": {"perfect": module_world.Verifier(module_world.truth, name="perfect")},
+        "generator": module_world.Generator(module_world.careless),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, models: dict[str, Any]) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("policy")
+    approach = ["best_of_n", "beam_search", "compute_optimal"]
+    chosen = config(folder, approach=approach, difficulty=["scores", "agreement", "oracle"])
+    return SimpleNamespace(result=run_eval(chosen, **models), folder=folder, config=chosen, models=models)
+
+
+def test_a_run_writes_a_policy_for_each_measure_and_its_held_out_lines(made: SimpleNamespace) -> None:
+    result: EvalResult = made.result
+    assert [one.finding.name for one in result.policies] == [
+        "compute_optimal_scores",
+        "compute_optimal_agreement",
+        "compute_optimal_oracle",
+    ]
+    for one in result.policies:
+        assert Policy.load(made.folder / one.finding.file) == one.policy
+        for budget in one.finding.budgets:
+            line = result.find(one.finding.name, budget.n, "perfect")
+            assert line.accuracy == budget.accuracy
+            assert line.bill.flops == pytest.approx(budget.spent)
+            assert budget.flops == pytest.approx(result.find("best_of_n", budget.n, "perfect").bill.flops)
+
+
+def test_only_measured_difficulties_are_billed_and_said_apart(made: SimpleNamespace) -> None:
+    scores, agreement, oracle = made.result.policies
+    assert scores.finding.estimation.flops > agreement.finding.estimation.flops > 0
+    assert agreement.finding.estimation.verifier_flops == 0
+    assert oracle.finding.estimation.flops == 0
+    line = made.result.find("compute_optimal_scores", 8, "perfect")
+    assert line.bill.difficulty_flops == pytest.approx(scores.finding.estimation.flops)
+    assert 0 < line.bill.difficulty_flops < line.bill.flops
+    assert made.result.find("compute_optimal_oracle", 8, "perfect").oracle
+    assert made.result.best.key != "compute_optimal_oracle/perfect@8"
+
+
+def test_the_same_command_reads_the_policies_back(made: SimpleNamespace) -> None:
+    again = run_eval(made.config, **made.models)
+    assert [one.to_dict() for one in again.policies] == [one.to_dict() for one in made.result.policies]
+
+
+def follow(made: SimpleNamespace, folder: Path, **options: Any) -> EvalConfig:
+    defaults: dict[str, Any] = {
+        "policy": str(made.folder / "policy-perfect-scores.json"),
+        "skip_problems": 32,
+        "approach": ["best_of_n"],
+        "search_n": [],
+        "difficulty_samples": 0,
+        "difficulty_bins": 0,
+    }
+    return config(folder, **{**defaults, **options})
+
+
+def test_a_policy_is_followed_on_new_problems(made: SimpleNamespace, models: dict[str, Any], tmp_path: Path) -> None:
+    result = run_eval(follow(made, tmp_path), **models)
+    policy = made.result.policies[0].policy
+    for plan in policy.budgets:
+        line = result.find("compute_optimal_scores", plan.n, "perfect")
+        assert len(line.per_problem) == 32
+        assert line.bill.difficulty_flops > 0
+    assert not {problem.unique_id for problem in result.problems} & {p.unique_id for p in made.result.problems}
+    # Searches ran on the problems whose bin asks for them alone.
+    grown = [row for file in (tmp_path / "store").glob("beam_search-*") for row in file.read_text().splitlines()]
+    searches = {choice.key for plan in policy.budgets for choice in plan.choices if choice.method == "beam_search"}
+    assert len(grown) <= 32 * len(searches)
+
+
+def test_a_policy_for_other_bins_or_another_verifier_is_refused(
+    made: SimpleNamespace, models: dict[str, Any], tmp_path: Path, module_world: SimpleNamespace
+) -> None:
+    for options, message in (
+        ({"difficulty_bins": 7}, r"made for other bins: difficulty_bins=2, not 7"),
+        ({"difficulty": ["agreement"]}, r"made for other bins: difficulty=\['scores'\]"),
+        ({"difficulty_samples": 9}, r"difficulty_samples=2, not 9"),
+        ({"temperature": 0.5}, r"made with temperature=1.0, and this run has 0.5"),
+        ({"beam_width": 2}, r"made with beam_width=4, and this run has 2"),
+        ({"n": 1}, r"chooses among up to \d samples, and n is 1; give n="),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_eval(follow(made, tmp_path / "refused", **options), **models)
+    path = tmp_path / "other.json"
+    policy = made.result.policies[0].policy
+    replace(policy, conditions={**policy.conditions, "verifier": "someone else"}).save(path)
+    with pytest.raises(ConfigError, match="made with verifier='someone else', and this run has '0123456789abcdef'"):
+        run_eval(follow(made, tmp_path / "refused", policy=str(path)), **models)
+    with pytest.raises(MissingFileError, match="no such policy"):
+        run_eval(follow(made, tmp_path / "refused", policy="nowhere.json"), **models)
+    with pytest.raises(ConfigError, match="needs a verifier that is no control"):
+        run_eval(follow(made, tmp_path / "refused", approach=[]), generator=models["generator"])
+
+
+def test_settings_of_policies_that_make_no_sense_are_refused_before_anything_is_sampled(
+    models: dict[str, Any], tmp_path: Path, module_world: SimpleNamespace
+) -> None:
+    models = {**models, "generator": module_world.Generator(module_world.careless)}
+    for options, message in (
+        ({"difficulty": ["feeling"]}, "unknown difficulty 'feeling'"),
+        ({"difficulty_binning": "equal"}, "must be quantile or absolute"),
+        ({"difficulty": ["agreement"], "difficulty_samples": 1}, "at least 2 samples"),
+        ({"controls": ["perfect"]}, "no control"),
+        ({"compare_to": "nowhere"}, "no finished run"),
+    ):
+        with pytest.raises(ConfigError if "run" not in message else MissingFileError, match=message):
+            run_eval(config(tmp_path, approach=["best_of_n", "compute_optimal"], **options), **models)
+    assert models["generator"].calls == 0
+
+
+def test_a_small_generator_under_search_is_compared_with_a_larger_one(
+    models: dict[str, Any], tmp_path: Path, module_world: SimpleNamespace
+) -> None:
+    larger = module_world.Generator(module_world.careless, name="larger", num_parameters=30)
+    run_eval(config(tmp_path / "larger", approach=["greedy"]), generator=larger)
+    chosen = config(tmp_path / "small", approach=["best_of_n", "beam_search"], compare_to=str(tmp_path / "larger"))
+    found = run_eval(chosen, **models).exchange
+    assert found is not None and (found.m, found.large, found.problems) == (3.0, "larger", 32)
+    assert found.lines[-1].over_sampled.low > 0  # a perfect verifier and many samples
+    again = run_eval(chosen, **models).exchange
+    assert again == found
+    with pytest.raises(ConfigError, match="compared on the same problems"):
+        run_eval(replace(chosen, num_problems=16, output_dir=str(tmp_path / "fewer")), **models)
