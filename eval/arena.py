@@ -107,6 +107,11 @@ class EvalArena:
             self._grown[plan] = self._search(plan)
         return self._grown[plan]
 
+    @property
+    def grown(self) -> Mapping[TreePlan, list[Candidates]]:
+        """The live searches so far."""
+        return self._grown
+
     @cached_property
     def steps(self) -> list[list[tuple[str, ...]]]:
         """The steps of every sample of every problem, as this verifier reads them."""
@@ -247,6 +252,7 @@ class EvalArena:
             correct=_correct(graded),
             classes=graded.classes,
             scores=_choosable(row["agg_scores"], graded),
+            steps=tuple(rollout.steps for rollout in graded.rollouts),
             generator_bill=bill_of(Cost(**row["cost"]), **self.workshop.generator_prices, **self.verifier_prices),
         )
 
