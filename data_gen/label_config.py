@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prm.errors import ConfigError
+from prm.errors import ConfigError, MissingFileError
 from prm.fingerprint import file_hash
 from prm.hub_upload import check_repo_id
 from prm.rows.facts import recorded_prompt
@@ -111,6 +111,8 @@ class LabelConfig(SamplingOptions, JudgeOptions):
         if self.n < 0 or self.num_rollouts < 0:
             raise ConfigError("n and num_rollouts must not be negative")
         parse_shard(self.shard)
+        if self.truth_path and not Path(self.truth_path).is_file():
+            raise MissingFileError("no such file", path=self.truth_path, remedy="Check truth_path")
         check_labelers(self)
         if MONTE_CARLO in labelers_used(self):
             sampling_rule(self)

@@ -58,8 +58,8 @@ class OmegaLabeler:
 
     def label(self, rollouts: Sequence[Rollout]) -> list[LabelledRollout]:
         """The given rollouts in their order, at no cost, and behind the last of each problem the new ones of its tree,
-        each at its own cost. A new one's source is the generator's name with `/omega`, and it is numbered behind the
-        given ones.
+        each at its own cost. A new one is numbered behind the given ones; its source is the generator's name, with
+        `/omega` behind it unless it was drawn at the root and is a sample of the problem like any other.
 
         Raises:
             ConfigError: no splitter finds the steps of the rollouts.
@@ -142,7 +142,7 @@ class _Growth:
             gaps=split.gaps,
             sample_index=self.first_index + len(self.tree.paths) - self.n_given,
             stop_reason=completion.stop_reason,
-            source=f"{self.pool.generator.name}{GROWN}",
+            source=self.pool.generator.name + (GROWN if state.steps else ""),
             pred=extract_answer(split.text) if finished else None,
             outcome=outcome,
             seed=self.pool.sample_seed(state.prefix, index),

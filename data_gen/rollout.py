@@ -26,7 +26,7 @@ from prm.ledger import Ledger, generate_once, request_keys
 from prm.problems import Problem, dataset_label, load_problems
 from prm.progress import progress_bar
 from prm.rollouts import Rollout
-from prm.run_record import RunRecord, prepare_output
+from prm.run_record import RunRecord
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
 from .dry_run import estimate_rollout, estimate_table
@@ -36,7 +36,16 @@ from .options import SamplingOptions
 from .request_match import request_keys_of
 from .rollout_report import rollout_report, rollout_table
 from .shards import parse_shard, shard_facts, shard_positions
-from .stage import Plan, StageOutput, StageSummary, config_settings, grown_settings, items_hash, run_stage
+from .stage import (
+    Plan,
+    StageOutput,
+    StageSummary,
+    config_settings,
+    grown_settings,
+    items_hash,
+    output_directory,
+    run_stage,
+)
 
 ARITHMETIC = "arithmetic"
 RECORDED_SETTINGS = ("backend", "recorded_keys", "num_problems", "skip_problems", "splitter")
@@ -107,8 +116,8 @@ def run_rollout(config: RolloutConfig) -> StageSummary:
         PrmError: bad input, see the messages.
     """
     config.check()
-    prepare_output(config.output_dir)
-    return _import_recorded(config) if config.backend == "recorded" else _sample(config)
+    with output_directory(config.output_dir):
+        return _import_recorded(config) if config.backend == "recorded" else _sample(config)
 
 
 def estimate_run(config: RolloutConfig) -> str:

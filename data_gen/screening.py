@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from prm.errors import ConfigError
+
 from .census import UNDECIDED, Bools, Census, Hashes, Ints, Reason, mixed
 
 logger = logging.getLogger(__name__)
@@ -80,10 +82,14 @@ def mark_balance(census: Census, how: Balance, seed: int, among: Bools) -> None:
 
     `rollouts`: as many solutions with a wrong step as without. `steps`: as many wrong steps as right ones; left out
     are solutions all of whose known steps are of the larger class, never more than there are too many. Where those are
-    too few, as often where labels behind the first error are dropped, a warning says what remains.
+    too few, a warning says what remains.
 
     Args:
         among: the solutions to balance: the training side.
+
+    Raises:
+        ConfigError: every solution without an error would be left out, and the steps would not be balanced then, as
+            where labels behind the first error are dropped: each faulty solution has one wrong step and several right.
     """
     if how == "none":
         return
@@ -100,12 +106,19 @@ def mark_balance(census: Census, how: Balance, seed: int, among: Bools) -> None:
     pure, size = (right == 0, wrong) if surplus > 0 else (wrong == 0, right)
     census["reason"][_until(rows[pure], size[pure], abs(surplus))] = Reason.BALANCE
     if (lacking := abs(surplus) - int(size[pure].sum())) > 0:
-        logger.warning(
-            "balance=steps: all %d solutions without a %s step are left out, and still there are %d more %s steps "
-            "than %s ones; balance=rollouts keeps solutions of both kinds",
-            int(pure.sum()),
-            *(("right", lacking, "wrong", "right") if surplus > 0 else ("wrong", lacking, "right", "wrong")),
+        _say_unbalanced(int(pure.sum()), lacking, wrong=surplus > 0)
+
+
+def _say_unbalanced(pure: int, lacking: int, wrong: bool) -> None:
+    many, few = ("wrong", "right") if wrong else ("right", "wrong")
+    gone = f"all {pure:,} solutions without a {few} step are left out"
+    what = f"{gone}, and still there are {lacking:,} more {many} steps than {few} ones"
+    if pure and not wrong:
+        raise ConfigError(
+            f"balance=steps cannot be reached: {what}. Use --balance rollouts, which keeps solutions of both kinds, "
+            "or keep the labels behind the first error (--after_first_error keep or wrong)"
         )
+    logger.warning("balance=steps: %s; balance=rollouts keeps solutions of both kinds", what)
 
 
 def _until(rows: Ints, sizes: Ints, surplus: int) -> Ints:

@@ -14,14 +14,21 @@ from prm.data_gen.curate import CurateConfig, run_curate
 from prm.data_gen.data import main
 from prm.data_gen.decontamination import Decontaminator
 from prm.data_gen.label_policies import apply_policies
+from prm.data_gen.omega import OmegaLabeler
+from prm.data_gen.omega_tree import OmegaRule
+from prm.data_gen.prefixes import CompletionPool
 from prm.data_gen.row_files import read_rows
 
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.generation.base import SamplingParams
+from prm.grading import ExactGrader
 from prm.jsonl import write_jsonl
 from prm.labels import LabelledRollout, StepLabel
 from prm.problems import Problem, problem_id
 from prm.rollouts import Outcome, Rollout, StopReason
 from prm.rows.training_rows import load_rows
+from prm.worlds.arithmetic import make_problems
+from prm.worlds.solver import ChainSolver
 from tests.benchmarks.curation_scale import run_child, shepherd_rows
 
 Row = dict[str, Any]
@@ -132,6 +139,20 @@ def test_a_pass_rate_counts_no_solution_that_a_tree_search_grew(curate: Curate, 
         curate(grown, "grown.jsonl", min_pass_rate=0.01)
 
 
+def test_a_pass_rate_counts_the_samples_that_a_tree_search_drew_at_its_root(curate: Curate) -> None:
+    solver = ChainSolver(0.3)
+    [problem] = make_problems(1, seed=1, split="train", min_operations=4, max_operations=4)
+    first = Rollout(problem, ("A: 0",), ("", ""), 0, StopReason.EOS, solver.name, outcome=Outcome.WRONG)
+    pool = CompletionPool(solver, ExactGrader(), SamplingParams(), keep_texts=True)
+    tree = [row.to_dict() for row in OmegaLabeler(pool, OmegaRule(searches=3), "line").label([first])]
+    of_root = [row for row in tree if row["source"] == solver.name]
+    assert len(of_root) == 8 < len(tree)
+    right = sum(row["outcome"] == "correct" for row in of_root) / 8
+    assert 0 < right < 1
+    edges = {"min_pass_rate": right - 1e-9, "max_pass_rate": right + 1e-9}
+    assert curate(tree, **edges, dedup="none")["kept"] > 0
+
+
 def test_rows_that_no_verifier_can_learn_from_are_left_out(curate: Curate) -> None:
     rows = [
         labelled("a", [], []),
@@ -179,14 +200,23 @@ def test_classes_are_balanced_by_steps_as_far_as_whole_solutions_allow(curate: C
     assert (after["right_steps"], after["wrong_steps"]) == (11, 15)  # all that is purely wrong is gone, no more can be
 
 
-def test_steps_that_cannot_be_balanced_are_a_warning(curate: Curate, caplog: pytest.LogCaptureFixture) -> None:
+def test_steps_that_cannot_be_balanced_are_refused_before_all_right_solutions_go(
+    curate: Curate, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     late = [labelled("q", [f"{i}", "x", "w", "w"], [1.0, 1.0, 0.0, 0.0]) for i in range(5)]
     fine = [labelled("q", [f"{i}", "x"], [1.0, 1.0]) for i in range(10, 13)]
     curate([*late, *fine], balance="steps")
     assert not caplog.messages  # 10 wrong, 16 right, of which the 6 in solutions without error can go
-    curate([*late, *fine], "dropped.jsonl", balance="steps", after_first_error="drop")  # 5 wrong, 16 right
-    [message] = caplog.messages
-    assert "all 3 solutions without a wrong step are left out, and still there are 5 more right steps" in message
+    with pytest.raises(ConfigError, match=r"all 3 solutions without a wrong step .* 5 more right steps"):
+        curate([*late, *fine], "dropped.jsonl", balance="steps", after_first_error="drop")  # 5 wrong, 16 right
+    assert [path.name for path in tmp_path.glob("*dropped*")] == ["dropped.input.jsonl"]  # nothing was written
+    pure_wrong = [labelled("q", [f"{i}"], [0.0]) for i in range(30, 40)]
+    curate([*pure_wrong, *fine[:1], *late], "wrong.jsonl", balance="steps")
+    assert not caplog.messages
+    curate(
+        [*late[:1], *pure_wrong, labelled("q", ["a", "b", "c", "d"], [1.0, 0.0, 0.0, 0.0])], "w.jsonl", balance="steps"
+    )
+    assert "all 10 solutions without a right step are left out" in caplog.messages[0]
 
 
 def test_the_split_is_by_problem_and_new_rows_move_no_problem(curate: Curate, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prm.data_gen.label import LabelConfig, run_label
+from prm.data_gen.rollout import RolloutConfig, run_rollout
 from prm.data_gen.stage import StageSummary
 
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
@@ -144,6 +145,7 @@ def test_an_output_directory_that_is_none_is_refused_first(options: dict[str, An
         ({"n": -1}, ConfigError, "must not be negative"),
         ({"temperature": 0}, ConfigError, "the same completion n times"),
         ({"rollouts_path": "absent.jsonl"}, MissingFileError, "absent.jsonl: no such file"),
+        ({"truth_path": "absent.jsonl"}, MissingFileError, "absent.jsonl: no such file"),
         ({"model_name_or_path": "a/b/c"}, MissingFileError, "no such model directory"),
     ],
 )
@@ -152,6 +154,23 @@ def test_bad_options_are_one_message(
 ) -> None:
     with pytest.raises(error, match=message):
         run(options, **changes)
+
+
+def test_a_refused_run_leaves_no_directory_behind(options: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for changes in (
+        {"rollouts_path": "absent.jsonl"},
+        {"truth_path": "absent.jsonl"},
+        {"model_name_or_path": "a/b/c"},
+    ):
+        for folder in ("new/out", "kept"):
+            with pytest.raises(PrmError):
+                run(options, output_dir=str(tmp_path / folder), **changes)
+    assert not (tmp_path / "new").exists() and not list((tmp_path / "kept").iterdir())
+    asked = RolloutConfig(dataset_name="absent.jsonl", model_name_or_path="a/b/c", output_dir=str(tmp_path / "new"))
+    with pytest.raises(PrmError):
+        run_rollout(asked)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
