@@ -78,7 +78,8 @@ class Frontier:
         self.allotment: Allotment = plan.allotment or KeepBest(plan.beam_width)
         self.guide = Guide(verifier, aggregation)
         self.drawer = Drawer(generator, sampling, self.guide.separator, base_seed)
-        self.live_tokens: int = live_tokens or getattr(generator, "batch_tokens", LIVE_TOKENS)
+        of_a_batch: int = getattr(generator, "batch_tokens", LIVE_TOKENS)
+        self.live_tokens = live_tokens or of_a_batch
         self._ended = self._ended_tokens = 0  # solutions that came to an end, and how long they were together
 
     def run(self, problems: Sequence[Problem], progress: Callable[[int], None] | None = None) -> list[TreeSearch]:

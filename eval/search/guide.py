@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from prm.aggregation import Aggregation, aggregate
-from prm.rollouts import Cost
 from prm.verifier import StepScores
 
 from ..steps import split_by
@@ -63,7 +62,7 @@ class Guide:
         answers = score([item for _, item in asked.values()]) if asked else []
         for (search, _), answer in zip(asked.values(), answers, strict=True):
             if answer:
-                search.cost += Cost(verifier_tokens=answer.tokens, verifier_attended_tokens=answer.attended)
+                search.bill_reading(answer)
         found = dict(zip(asked, answers, strict=True))
         return [found.get((id(one.search), one.text)) for one in questions]
 

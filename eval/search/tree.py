@@ -12,6 +12,7 @@ from typing import Any
 
 from prm.problems import Problem
 from prm.rollouts import Cost, StopReason
+from prm.verifier import StepScores
 
 from .base import UNCHOOSABLE
 
@@ -85,13 +86,24 @@ class Node:
 @dataclass
 class TreeSearch:
     """What the search of one problem ended with: finished and unfinished branches, every node that was drawn, and the
-    whole tree's cost, pruned branches included."""
+    whole tree's cost, pruned branches included.
+
+    `parts` tells the verifier's tokens, and what they attend to, by the members of an ensemble; empty for others.
+    """
 
     problem: Problem
     finished: list[Branch] = field(default_factory=list)
     unfinished: list[Branch] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     nodes: list[Node] = field(default_factory=list)
+    parts: tuple[tuple[int, int], ...] = ()
+
+    def bill_reading(self, answer: StepScores) -> None:
+        """Add what the verifier read for an answer."""
+        self.cost += Cost(verifier_tokens=answer.tokens, verifier_attended_tokens=answer.attended)
+        if parts := getattr(answer, "parts", ()):
+            before = self.parts or [(0, 0)] * len(parts)
+            self.parts = tuple((t + u, a + b) for (t, a), (u, b) in zip(before, parts, strict=True))
 
     def add(self, parent: Branch, child: Branch, iteration: int) -> Branch:
         """Record a drawn step; the child that knows its node. A continuing one is kept until `give_up`."""
