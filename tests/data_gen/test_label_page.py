@@ -11,7 +11,7 @@ import pytest
 from prm.data_gen.consensus import ConsensusLabeler
 from prm.data_gen.first_error import FirstErrorLabeler
 from prm.data_gen.label_page import label_page, page_is_fresh, write_label_page
-from prm.data_gen.label_report import consensus_report, label_report
+from prm.data_gen.label_report import consensus_report, label_report, label_table
 from prm.data_gen.monte_carlo import MonteCarloLabeler
 from prm.data_gen.prefixes import CompletionPool
 
@@ -47,6 +47,20 @@ def test_every_part_of_the_report_is_on_the_page(report: dict[str, Any]) -> None
     assert "abcd" in page and "seed 3" in page and "&#39;{problem}\\n&#39;" in page
     assert "http" not in page.replace("http://www.w3.org/", "")  # asks nobody for anything
     assert label_page(report) == page
+
+
+def test_how_searches_ended_is_on_the_page_and_in_the_terminal(report: dict[str, Any]) -> None:
+    found = report | {"first_error": {"searches": 40, "below_confidence": 7, "nothing_decided": 2}}
+    assert "ended less sure than asked for" in label_page(found)
+    assert "searches: 40, of which 7 ended less sure than asked for, 2 of these" in label_table(found)
+    without = {name: value for name, value in report.items() if name != "first_error"}
+    assert "less sure" not in label_page(without) + label_table(without)
+
+
+def test_what_labels_were_chosen_from_is_on_the_page(report: dict[str, Any]) -> None:
+    made = {"command": "curate", "inputs": ["a.jsonl"], "solutions": 12, "left_out": {"an exact duplicate": 3}}
+    page = label_page(report | {"made_from": made})
+    assert "Where they are from" in page and "an exact duplicate" in page and "12 solutions in a.jsonl" in page
 
 
 def test_what_is_not_known_is_not_on_the_page() -> None:
