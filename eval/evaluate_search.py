@@ -26,6 +26,7 @@ from prm.generation.base import SamplingParams
 if TYPE_CHECKING:
     from prm.generation.base import Generator
 
+    from .cost import Prices
     from .run import EvalResult
     from .search.base import StepVerifier
 
@@ -127,6 +128,13 @@ class EvalConfig:
         },
     )
     baseline: str = field(default="majority", metadata={"help": "What gains are measured over: majority or pass_at_n"})
+    price_generated: float | None = field(
+        default=None, metadata={"help": "Money for a million generated tokens; 0 where they are free"}
+    )
+    price_prefilled: float | None = field(default=None, metadata={"help": "The same for prompt tokens that are read"})
+    price_cached: float | None = field(default=None, metadata={"help": "The same for prompt tokens found in a cache"})
+    price_verifier: float | None = field(default=None, metadata={"help": "The same for tokens the verifier reads"})
+    price_hour: float | None = field(default=None, metadata={"help": "Money for an hour of the machine"})
     subsets: int = field(default=2048, metadata={"help": "Random subsets of a weighted best-of-n estimate"})
     seed: int = field(default=0, metadata={"help": "Seed of problems and intervals, and of samples and searches"})
     seeds: list[int] = field(
@@ -188,6 +196,19 @@ class EvalConfig:
         if self.temperature == 0 and self.n > 1 and not self.rollouts:
             raise ConfigError(f"temperature 0 gives the same sample n={self.n} times; set n to 1 or raise temperature")
         self.sampling()
+        self.prices()
+
+    def prices(self) -> Prices:
+        """What tokens and hours cost.
+
+        Raises:
+            ConfigError: a price that is no amount of money.
+        """
+        from .cost import Prices
+
+        return Prices(
+            self.price_generated, self.price_prefilled, self.price_cached, self.price_verifier, self.price_hour
+        )
 
     def sampling(self) -> SamplingParams:
         """How solutions are drawn.

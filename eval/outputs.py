@@ -14,6 +14,7 @@ from prm import __version__
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.problems import problem_from_row
 
+from .analysis.analysis import Analysis
 from .exchange import Exchange
 from .policy_run import MadePolicy
 from .prepare import Run
@@ -87,6 +88,7 @@ def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult 
         by_seed=found["by_seed"],
         policies=[MadePolicy.from_dict(made) for made in found.get("policies", [])],
         exchange=Exchange.from_dict(found["exchange"]) if found.get("exchange") else None,
+        analysis=Analysis.from_dict(found["analysis"]) if found.get("analysis") else None,
     )
 
 
@@ -121,6 +123,7 @@ def summary(config: EvalConfig, result: EvalResult, settings: dict[str, Any]) ->
         "controls": result.controls,
         "policies": [made.to_dict() for made in result.policies],
         "exchange": result.exchange.to_dict() if result.exchange else None,
+        "analysis": result.analysis.to_dict() if result.analysis else None,
         "counts": result.counts,
         "notes": result.notes,
         "seconds": result.seconds,

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prm.problems import Problem
+from prm.problems import Problem, clusters_of
 
+from .analysis.analysis import Analysis
+from .analysis.of_run import analysis_of
 from .arena import EvalArena
 from .exchange import Exchange, Side, exchange
 from .policy_run import MadePolicy, make_policies
@@ -39,6 +41,7 @@ class EvalResult:
         by_seed: the accuracy of each method (by its key) with each of the seeds.
         policies: made of the other lines, with what they are worth held out.
         exchange: search with this generator against a larger one sampled once, at equal FLOPs.
+        analysis: what the lines mean: gains at equal cost, the price of choosing, where more samples stop helping.
     """
 
     problems: list[Problem]
@@ -55,6 +58,7 @@ class EvalResult:
     by_seed: dict[str, list[float]] = field(default_factory=dict)
     policies: list[MadePolicy] = field(default_factory=list)
     exchange: Exchange | None = None
+    analysis: Analysis | None = None
 
     @property
     def ns(self) -> list[int]:
@@ -79,8 +83,8 @@ def evaluate(run: Run) -> EvalResult:
 
 
 def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> EvalResult:
-    n, seed = max(run.ns), run.config.seed
-    methods = _summarised(run, mean_over_seeds(repeated))
+    n, seed, clusters = max(run.ns), run.config.seed, clusters_of(run.workshop.problems)
+    methods = _summarised(run, mean_over_seeds(repeated), clusters)
     baseline = next(line for line in methods if line.method == run.config.baseline and line.n == n)
     by_seed = {line.key: [lines[place].mean for lines in repeated] for place, line in enumerate(methods)}
     policies = make_policies(run, methods)
@@ -90,9 +94,9 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
         generator=_generator(run),
         verifiers={arena.name: _describe(arena, run.config) for arena in run.arenas},
         methods=methods,
-        quality={arena.name: _quality(run, arena) for arena in run.arenas},
-        best=best_prm_method(methods, baseline.per_problem, n, seed),
-        controls=against_controls(methods, n, seed),
+        quality={arena.name: _quality(run, arena, clusters) for arena in run.arenas},
+        best=best_prm_method(methods, baseline.per_problem, n, seed, clusters),
+        controls=against_controls(methods, n, seed, clusters),
         counts=_counts(run),
         seconds=seconds,
         notes=_notes(run),
@@ -100,6 +104,7 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
         by_seed=by_seed,
         policies=policies,
         exchange=_exchange(run, methods),
+        analysis=analysis_of(run, methods, by_seed),
     )
 
 
@@ -112,7 +117,7 @@ def _exchange(run: Run, methods: Sequence[MethodResult]) -> Exchange | None:
     return exchange(small, run.larger, seed=run.config.seed)
 
 
-def _summarised(run: Run, lines: Sequence[Line]) -> list[MethodResult]:
+def _summarised(run: Run, lines: Sequence[Line], clusters: Sequence[str] | None) -> list[MethodResult]:
     """The lines with intervals, and gains over the baseline at the same n."""
     base = {line.n: line.accuracies for line in lines if line.method == run.config.baseline}
     return [
@@ -125,6 +130,7 @@ def _summarised(run: Run, lines: Sequence[Line]) -> list[MethodResult]:
             control=line.control,
             baseline=None if line.method == run.config.baseline or line.alone else base.get(line.n),
             seed=run.config.seed,
+            clusters=clusters,
         )
         for line in lines
     ]
@@ -138,7 +144,7 @@ def _generator(run: Run) -> dict[str, Any] | None:
     return {"name": facts.name, "revision": facts.key, "num_parameters": facts.num_parameters}
 
 
-def _quality(run: Run, arena: EvalArena) -> VerifierQuality:
+def _quality(run: Run, arena: EvalArena, clusters: Sequence[str] | None) -> VerifierQuality:
     return verifier_quality(
         arena.samples(),
         arena.steps,
@@ -147,6 +153,7 @@ def _quality(run: Run, arena: EvalArena) -> VerifierQuality:
         threshold=arena.spec.threshold,
         first_error=run.first_error,
         seed=run.config.seed,
+        clusters=clusters,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.fingerprint import fingerprint
 from prm.jsonl import dumps
-from prm.problems import dataset_label
+from prm.problems import clusters_of, dataset_label
 from prm.run_record import other_run
 
 from .inputs import Inputs
@@ -35,12 +35,14 @@ NO_SETTINGS = {
 def run_settings(config: EvalConfig, inputs: Inputs) -> dict[str, Any]:
     """The settings that decide a run's results, as JSON values; files and models by their content."""
     settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
+    clusters = clusters_of(inputs.problems)
     settings |= {
         "dataset": evaluated_on(config),
         "problems": settings_key({"keys": [problem_key(problem) for problem in inputs.problems]}),
         "rollouts": fingerprint(config.rollouts) if config.rollouts else None,
         "generator": inputs.generator_key,
         "verifiers": inputs.verifier_keys,
+        "clusters": settings_key({"clusters": clusters}) if clusters else None,
         "label_report": fingerprint(config.label_report) if config.label_report else None,
         "policy": fingerprint(config.policy) if config.policy else None,
         "compare_to": fingerprint(Path(config.compare_to) / RESULTS_FILE) if config.compare_to else None,

@@ -108,7 +108,7 @@ def analyse(
     """
     base = next(line for line in methods if (line.method, line.n, line.verifier) == (baseline, n, ""))
     ns = sorted(line.n for line in methods if line.method == baseline)
-    return Analysis(
+    found = Analysis(
         Basis(
             dataset=dataset,
             problems=len(base.per_problem),
@@ -130,6 +130,7 @@ def analyse(
         seeds=seed_spreads(by_seed or {}),
         money=None if prices is None else {line.key: prices.of(line.bill) for line in methods},
     )
+    return Analysis.from_dict(found.to_dict())  # as it will be read back, where all that is unknown is one nan
 
 
 def _listed(seeds: Sequence[int]) -> str:
