@@ -71,12 +71,12 @@ class Verifier:
     ):
         self.model, self.tokenizer, self.spec, self.name = model.eval(), tokenizer, spec, name
         self.batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
-        self.num_parameters: int = model.num_parameters() - _lookup_only_parameters(model)
+        self.num_parameters: int = model.num_parameters() - lookup_only_parameters(model)
         self.reference = reference.eval() if reference is not None else None
         if (spec.head == "implicit") != (reference is not None):
             raise ModelError("an implicit head is read against its reference: give one, or load with from_pretrained")
         if reference is not None:
-            self.num_parameters += reference.num_parameters() - _lookup_only_parameters(reference)
+            self.num_parameters += reference.num_parameters() - lookup_only_parameters(reference)
         costs = [attention_costs(one) for one in (model, reference) if one is not None]
         self.attention_flops_per_pair: float = sum(flops for flops, _ in costs)
         self.cache_bytes_per_token: int = sum(size for _, size in costs)
@@ -115,7 +115,7 @@ class Verifier:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
         public = published(path_or_id, format)
-        spec = public.spec(path_or_id) if public else ScoringSpec.load(_spec_path(path_or_id))
+        spec = spec_of(path_or_id, public)
         model, tokenizer = load_public(path_or_id, public, dtype) if public else _load(path_or_id, spec, dtype)
         reference = _load_reference(path_or_id, spec, dtype, device) if spec.head == "implicit" else None
         name = name or Path(path_or_id).name
@@ -166,16 +166,7 @@ class Verifier:
         Raises:
             FormatError: see `score`.
         """
-        _check_texts(problem, steps)
-        if not steps:
-            raise FormatError(f"there is no step to score for the problem {problem[:60]!r}")
-        encoded = self.spec.step_format.encode(problem, steps, self.memo)
-        if len(encoded.input_ids) > self.spec.max_length:
-            raise FormatError(
-                f"a solution of {len(encoded.input_ids)} tokens is longer than the verifier's max_length of "
-                f"{self.spec.max_length}: {problem[:60]!r}; leave it out, or train with a larger max_length"
-            )
-        return encoded
+        return encode_solution(self.spec, self.memo, problem, steps)
 
     def _batches(self, encoded: Sequence[EncodedSolution]) -> Iterator[list[int]]:
         """Indices in batches of similar length; a batch's padded size stays within `batch_tokens`."""
@@ -202,6 +193,33 @@ class Verifier:
             logits_BSL = self.head.logits(base, last_hidden_states(base, given), given)
             scores_BS = (margins(logits_BSL) / self.spec.temperature).sigmoid().float().cpu()
         return [scores[: len(row.positions)].tolist() for scores, row in zip(scores_BS, rows, strict=True)]
+
+
+def spec_of(path_or_id: str, public: PublicFormat | None = None) -> ScoringSpec:
+    """The scoring spec of a checkpoint, in a directory or on the Hub; a published one's is its format's.
+
+    Raises:
+        MissingFileError, DataError, ModelError: there is none.
+    """
+    return public.spec(path_or_id) if public else ScoringSpec.load(_spec_path(path_or_id))
+
+
+def encode_solution(spec: ScoringSpec, tokenizer: Any, problem: str, steps: Sequence[str]) -> EncodedSolution:
+    """Token ids and score positions of one solution, as a verifier with this spec and tokenizer reads it.
+
+    Raises:
+        FormatError: see `Verifier.score`.
+    """
+    _check_texts(problem, steps)
+    if not steps:
+        raise FormatError(f"there is no step to score for the problem {problem[:60]!r}")
+    encoded: EncodedSolution = spec.step_format.encode(problem, steps, tokenizer)
+    if len(encoded.input_ids) > spec.max_length:
+        raise FormatError(
+            f"a solution of {len(encoded.input_ids)} tokens is longer than the verifier's max_length of "
+            f"{spec.max_length}: {problem[:60]!r}; leave it out, or train with a larger max_length"
+        )
+    return encoded
 
 
 def _row(item: EncodedSolution, kind: str) -> EncodedRow:
@@ -320,7 +338,7 @@ def _load_reference(path: str, spec: ScoringSpec, dtype: Any, device: str) -> An
         ) from error
 
 
-def _lookup_only_parameters(model: Any) -> int:
+def lookup_only_parameters(model: Any) -> int:
     """Parameters of an input embedding that is only looked up; a tied one is multiplied with, as output layer."""
     if getattr(model.config, "tie_word_embeddings", False) and model.get_output_embeddings() is not None:
         return 0

@@ -1,5 +1,5 @@
 """A model server for tests that answers like vLLM's, faults included: `/v1/models`, `/v1/completions` with token ids
-as prompts, and `/v1/chat/completions` with structured output.
+as prompts, `/v1/chat/completions` with structured output, and `/pooling` with the probabilities of a verifier.
 
 Its model solves the chains of the arithmetic world and slips now and then. An answer is a function of the prompt and
 the seed alone (choice i of a request has the seed plus i), so that runs can be compared to the byte whatever happened
@@ -17,7 +17,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Script:
         ids, stop_kept, stop_told: whether an answer has token ids, keeps its stop text, and tells what stopped it.
         cached: whether `usage` tells of cached tokens.
         api_key: refuse requests without it.
+        pooling: what the pooling server answers to a task and token ids: one row of probabilities for each token
+            (`token_classify`), or one alone (`classify`).
         judge_says: raw texts that the judge says in its turn, instead of a verdict; `None` stands for its verdict.
     """
 
@@ -64,13 +66,14 @@ class Script:
     retry_after: str = "0.02"
     delay_s: float = 0.0
     max_model_len: int = 512
-    paths: Sequence[str] = ("/v1/models", "/v1/completions", "/v1/chat/completions")
+    paths: Sequence[str] = ("/v1/models", "/v1/completions", "/v1/chat/completions", "/pooling")
     ids: bool = True
     stop_kept: bool = True
     stop_told: bool = True
     cached: bool = False
     api_key: str = ""
     judge_says: Sequence[Mapping[str, Any] | None] = ()
+    pooling: Callable[[str, list[int]], Any] | None = None
 
 
 @dataclass
@@ -156,6 +159,8 @@ class ScriptedServer:
             return await self._fail(request, fault, body, samples)
         if request.path == "/v1/completions":
             return await self._send(request, self._completions(body, samples), samples)
+        if request.path == "/pooling":
+            return await self._send(request, self._pooled(body), [])
         sent = await self._send(request, self._chat(body), [])
         self.log.judged.append((body["messages"][-1]["content"], body.get("seed", 0)))
         return sent
@@ -190,7 +195,10 @@ class ScriptedServer:
         if fault == "hang":
             await asyncio.sleep(self.script.hang_s)
             return _error(500, "nobody should be waiting any more")
-        answer = self._completions(body, samples) if samples else self._chat(body)
+        if request.path == "/pooling":
+            answer = self._pooled(body)
+        else:
+            answer = self._completions(body, samples) if samples else self._chat(body)
         content = json.dumps(answer).encode()
         if fault in ("cut_body", "reset"):
             return await _broken(request, content, clean=fault == "cut_body")
@@ -275,6 +283,14 @@ class ScriptedServer:
             written.append(f"{letter}{value}{op}{operand}={result}")
             value = result
         return "\n".join([*written, f"{ANSWER_PREFIX}{value}"])[len(begun.rpartition("\n")[2]) :]
+
+    # vLLM's pooling API: a verifier
+
+    def _pooled(self, body: dict[str, Any]) -> dict[str, Any]:
+        assert self.script.pooling is not None and body["use_activation"] and not body["add_special_tokens"]
+        data = self.script.pooling(body["task"], body["input"])
+        usage = {"prompt_tokens": len(body["input"]), "total_tokens": len(body["input"])}
+        return {"object": "list", "model": "scripted", "data": [{"index": 0, "data": data}], "usage": usage}
 
     # The chat API: a judge
 

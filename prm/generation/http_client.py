@@ -29,6 +29,7 @@ from prm.generation.http_policy import (
     ServerState,
     backoff_seconds,
     preference,
+    root_url,
 )
 from prm.generation.http_wire import exchange_json, open_session
 
@@ -43,7 +44,8 @@ ReturnT = TypeVar("ReturnT")
 
 
 class Exchange(Protocol[JobT, ResultT]):
-    """What is asked, and how an answer is read. `path` follows the base URL, such as `/completions`."""
+    """What is asked, and how an answer is read. `path` follows the base URL, such as `/completions`; of an exchange
+    with a true attribute `at_root` it follows the URL without its version."""
 
     path: str
 
@@ -241,7 +243,8 @@ class _Run(Generic[JobT, ResultT]):
             server = await self._available(order, attempt)
             if self._ending.is_set():
                 return None
-            url = server.url + self.exchange.path
+            at_root = getattr(self.exchange, "at_root", False)
+            url = (root_url(server.url) if at_root else server.url) + self.exchange.path
             try:
                 answer, headers = await exchange_json(session, "POST", url, self.settings, body)
                 read = self.exchange.read(job, answer)

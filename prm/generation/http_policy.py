@@ -80,6 +80,11 @@ def base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
+def root_url(url: str) -> str:
+    """A base URL without its version: where vLLM has what is not OpenAI's."""
+    return re.sub(r"/v\d+$", "", url)
+
+
 class FailedAttempt(Exception):
     """An exchange that failed and may succeed another time.
 
