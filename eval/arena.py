@@ -349,6 +349,7 @@ def _search_row(search: TreeSearch, seconds: float, *, source: str, separator: s
         "cost": {**search.cost.to_dict(), "seconds": seconds},
         "leaves": [branch.node for branch in branches],
         "nodes": nodes_to_row(search.nodes),
+        **({"verifier_parts": search.parts} if search.parts else {}),
     }
 
 

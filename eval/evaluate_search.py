@@ -66,7 +66,11 @@ class EvalConfig:
         },
     )
     prm_path: list[str] = field(
-        default_factory=list, metadata={"help": "Verifiers, PRMs or ORMs: `path` or `name=path`, any number"}
+        default_factory=list,
+        metadata={
+            "help": "Verifiers, PRMs or ORMs: `path` or `name=path`, any number, and ensembles of them: "
+            "`name=mean(prm,orm)`, or min, product, majority"
+        },
     )
     controls: list[str] = field(
         default_factory=list, metadata={"help": "Names of verifiers that are controls, there to be beaten"}
@@ -74,8 +78,8 @@ class EvalConfig:
     approach: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase (majority and "
-            "pass@n always stand beside them), and compute_optimal, which is made of the others' lines; default: all "
+            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase, adaptive_consistency, "
+            "early_stop (majority and pass@n always stand beside them), and compute_optimal, which is made of the others' lines; default: all "
             "others that the generator and the verifiers allow"
         },
     )

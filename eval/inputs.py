@@ -26,6 +26,8 @@ from prm.verifier import looks_like_hub_id
 from prm.workers import check_workers
 from prm.worlds.models import expand_embedded
 
+from .ensemble import ensemble_keys, split_ensembles
+from .ensemble_arena import named_ensemble
 from .models import Lazy, ModelFacts, NamedVerifier, facts_of
 from .replay import adds_to_itself
 from .sample_store import Row, SampleStore
@@ -216,15 +218,17 @@ def _verifier_keys(config: EvalConfig, in_memory: Mapping[str, StepVerifier], st
     Raises:
         ConfigError: two of one name, or a control that is no verifier of this run.
     """
-    entries = [split_name(entry) for entry in config.prm_path]
+    paths, formulas = split_ensembles(config.prm_path)
+    entries = [split_name(entry) for entry in paths]
     names = [*(name for name, _ in entries), *in_memory]
     before = {name: row["key"] for name, row in store.facts(IN_MEMORY).items() if name not in names}
     before = before if config.from_run else {}
-    _check_names([*names, *before], config.controls)
+    _check_names([*names, *before, *formulas], config.controls)
     keys = {name: _identity(path, store.fact(_verifier_fact(config, path))) for name, path in entries}
     for name, verifier in in_memory.items():
         keys[name] = _key_in_memory(verifier)
-    return keys | before
+    keys |= before
+    return keys | ensemble_keys(formulas, keys)
 
 
 def _key_in_memory(verifier: StepVerifier) -> str:
@@ -261,11 +265,18 @@ def load_verifiers(config: EvalConfig, inputs: Inputs, in_memory: Mapping[str, S
     Raises:
         ConfigError, MissingFileError, ModelError: one is not known from an earlier run, and cannot be loaded.
     """
-    paths = dict(map(split_name, config.prm_path))
-    return [
-        _named(name, _lazy_verifier(name, paths.get(name), config, inputs, in_memory), config)
+    entries, formulas = split_ensembles(config.prm_path)
+    paths = dict(map(split_name, entries))
+    found = {
+        name: _named(name, _lazy_verifier(name, paths.get(name), config, inputs, in_memory), config)
         for name in inputs.verifier_keys
+        if name not in formulas
+    }
+    ensembles = [
+        named_ensemble(name, formula, [found[member] for member in formula.members])
+        for name, formula in formulas.items()
     ]
+    return [*found.values(), *ensembles]
 
 
 def _lazy_verifier(

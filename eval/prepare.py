@@ -13,6 +13,8 @@ from prm.generation.base import Generator
 from prm.problems import Problem
 
 from .arena import EvalArena
+from .ensemble import split_ensembles
+from .ensemble_arena import EnsembleArena
 from .exchange import Side, read_side
 from .inputs import Inputs, folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
@@ -97,7 +99,7 @@ def prepare(
             generator=lazy,
             recorded=inputs.recorded,
         )
-        arenas = [arena for item in named for arena in _arenas(config, workshop, item)]
+        arenas = _arenas(config, workshop, named)
         guides = frozenset(item.name for item in named)
         return Run(
             config=config,
@@ -118,11 +120,20 @@ def prepare(
     return with_seed(first, tuple(map(with_seed, others)))
 
 
-def _arenas(config: EvalConfig, workshop: Workshop, named: NamedVerifier) -> list[EvalArena]:
-    """One arena for each fold of a verifier's step scores, which are read once."""
-    first, *others = folds(config, named.spec.aggregation)
-    arena = EvalArena(workshop, named.folded(first))
-    return [arena, *(EvalArena(workshop, named.folded(how), unfolded=arena) for how in others)]
+def _arenas(config: EvalConfig, workshop: Workshop, named: Sequence[NamedVerifier]) -> list[EvalArena]:
+    """One arena for each fold of a verifier's step scores, which are read once, and one for each ensemble, which takes
+    its members' first folds."""
+    _, formulas = split_ensembles(config.prm_path)
+    arenas: list[EvalArena] = []
+    by_verifier: dict[str, EvalArena] = {}
+    for item in named:
+        if formula := formulas.get(item.name):
+            arenas.append(EnsembleArena(workshop, item, formula, [by_verifier[name] for name in formula.members]))
+            continue
+        first, *others = folds(config, item.spec.aggregation)
+        arena = by_verifier[item.source] = EvalArena(workshop, item.folded(first))
+        arenas += [arena, *(EvalArena(workshop, item.folded(how), unfolded=arena) for how in others)]
+    return arenas
 
 
 def _settings(

@@ -1,0 +1,95 @@
+"""A run with an ensemble of its verifiers: the shared samples are not scored again, for the scores of the members are
+there, in the store; live searches ask all members. The bill is the sum of the members' bills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from prm.rollouts import Cost
+
+from .arena import SCORE_COLUMNS, EvalArena
+from .cost import bill_of
+from .ensemble import EnsembleVerifier, Formula, Member, Voice, combined, ensemble_spec
+from .models import Lazy, ModelFacts, NamedVerifier
+from .sample_store import Row
+from .sampling import GradedRollouts
+from .search.base import NOTHING, Candidates, StepVerifier
+from .workshop import Workshop
+
+
+def named_ensemble(name: str, formula: Formula, members: Sequence[NamedVerifier]) -> NamedVerifier:
+    """The ensemble as a verifier of the run; its members are loaded when it first searches."""
+    voices = [Voice(member.spec, member.aggregation) for member in members]
+    facts = ModelFacts(
+        name=name,
+        key=formula.key([f"{member.facts.store_key} {member.aggregation}" for member in members]),
+        num_parameters=round(sum(member.facts.num_parameters for member in members) / len(members)),
+        spec=ensemble_spec(voices),
+    )
+
+    def load() -> StepVerifier:
+        loaded = [Member(member.verifier, voice) for member, voice in zip(members, voices, strict=True)]
+        return EnsembleVerifier(name, formula.how, loaded)
+
+    return NamedVerifier(name, name, Lazy(facts, load), "last")
+
+
+class EnsembleArena(EvalArena):
+    """The `Arena` of an ensemble.
+
+    Args:
+        members: the arenas of its members, in the formula's order.
+    """
+
+    def __init__(self, workshop: Workshop, named: NamedVerifier, formula: Formula, members: Sequence[EvalArena]):
+        super().__init__(workshop, named)
+        self.formula, self.members = formula, list(members)
+
+    def samples(self) -> list[Candidates]:
+        return self._billed_by_member
+
+    def probe(self, samples: int) -> list[Candidates]:
+        return self._on(self.workshop.probing(samples)).samples()
+
+    def only(self, indices: Sequence[int]) -> EvalArena:
+        return self._on(self.workshop.only(indices))
+
+    def _on(self, workshop: Workshop) -> EnsembleArena:
+        members = [EvalArena(workshop, member.named) for member in self.members]
+        return EnsembleArena(workshop, self.need_named(), self.formula, members)
+
+    @cached_property
+    def _billed_by_member(self) -> list[Candidates]:
+        pools = [member.samples() for member in self.members]
+        return [
+            replace(pool, verifier_bill=sum((member.verifier_bill for member in members), NOTHING))
+            for pool, members in zip(self._samples, zip(*pools, strict=True), strict=True)
+        ]
+
+    @cached_property
+    def _score_rows(self) -> list[Row]:
+        """What the members' scores come to; nothing of it is stored, for it takes no time."""
+        rows = zip(*(member._score_rows for member in self.members), strict=True)
+        return [self._combined_row(index, sum(row["seconds"] for row in same)) for index, same in enumerate(rows)]
+
+    def _combined_row(self, index: int, seconds: float) -> Row:
+        voices = [Voice(member.spec, member.need_named().aggregation) for member in self.members]
+        columns: Row = {name: [] for name in SCORE_COLUMNS}
+        for place, steps in enumerate(self.steps[index]):
+            said = [(member.steps[index][place], member.step_scores[index][place]) for member in self.members]
+            found = combined(self.formula.how, voices, steps, said)
+            columns["scores"].append(list(found.scores) if found else None)
+            columns["tokens"].append(found.tokens if found else 0)
+            columns["attended"].append(found.attended if found else 0)
+        return {**columns, "seconds": seconds}
+
+    def _grown_candidates(self, graded: GradedRollouts, row: Row) -> Candidates:
+        cost = replace(Cost(**row["cost"]), verifier_tokens=0, verifier_attended_tokens=0)
+        bill = bill_of(cost, **self.workshop.generator_prices)
+        parts = row.get("verifier_parts") or [(0, 0)] * len(self.members)  # nothing was scored
+        for member, (tokens, attended) in zip(self.members, parts, strict=True):
+            read = Cost(verifier_tokens=tokens, verifier_attended_tokens=attended)
+            bill += bill_of(read, **member.verifier_prices)
+        return replace(super()._grown_candidates(graded, row), generator_bill=bill)
