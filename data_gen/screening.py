@@ -116,7 +116,7 @@ def _say_unbalanced(pure: int, lacking: int, wrong: bool) -> None:
     if pure and not wrong:
         raise ConfigError(
             f"balance=steps cannot be reached: {what}. Use --balance rollouts, which keeps solutions of both kinds, "
-            "or keep the labels behind the first error (--after_first_error keep or wrong)"
+            "or, where there are steps behind the first error, count them as wrong (--after_first_error wrong)"
         )
     logger.warning("balance=steps: %s; balance=rollouts keeps solutions of both kinds", what)
 

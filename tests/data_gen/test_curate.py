@@ -353,8 +353,15 @@ def test_inputs_of_several_formats_are_curated_together(data_dir: Path, curate: 
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(curate: Curate, tmp_path: Path) -> None:
-    options = {"eval_fraction": 0.2, "balance": "steps", "max_per_problem": 5, "min_pass_rate": 0.1}
-    rows = [*many(300), *many(40)]
+    options = {
+        "eval_fraction": 0.2,
+        "balance": "steps",
+        "after_first_error": "wrong",
+        "max_per_problem": 5,
+        "min_pass_rate": 0.1,
+    }
+    slips = [labelled(f"What is {i % 40} + 1?", [f"{i}", *"abcd"], [0.0] * 5, Outcome.WRONG) for i in range(120)]
+    rows = [*many(300), *many(40), *slips]
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_jsonl(tmp_path / name / "in.jsonl", rows)
