@@ -3,51 +3,76 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prm.report.formatting import Column, Value
 from prm.report.page import Section, Table
 
+from ..cost import FLOPS_FORMULA, Bill
 from ..results import MethodResult, method_title
 from .methods import by_method
+from .wording import known
 
 if TYPE_CHECKING:
     from ..run import EvalResult
 
 TEXT = (
-    "FLOPs are 2 per parameter and token (arXiv 2408.03314): generated and prefilled tokens through the generator, "
-    "verifier tokens through the verifier; cached tokens cost nothing. n of M samples cost n/M of all of them; the "
-    "verifier reads equal samples of a problem once. Seconds are wall time of the batched run, divided by the number "
-    "of problems. Recorded samples cost what their file says; a dash: it does not say."
+    "n of M samples cost n/M of all of them, but read their prompt as n samples would; the verifier reads equal "
+    "samples of a problem once. Lookahead and pruned tokens are parts of the generated ones: sampled only to look "
+    "ahead, and for branches that a search gave up. The cache is that of both models at its peak, of the most "
+    "demanding problem. Seconds are wall time of the batched run, divided by the number of problems. Recorded samples "
+    "cost what their file says; a dash: nothing was spent, or the file does not say."
 )
-HEADERS: list[str | Column] = [
-    "method",
-    "verifier",
-    *(
-        Column(name, "si")
-        for name in ("generated", "prefilled", "cached", "verifier tokens", "generator FLOPs", "verifier FLOPs")
-    ),
-    Column("seconds", "number"),
-]
+TOKENS = ("generated", "lookahead", "pruned", "prefilled", "cached", "verifier")
 
 
-def bill_section(result: EvalResult) -> Section:
-    """Every method that spent something, at its largest n."""
+def bill_section(result: EvalResult, money: Mapping[str, float] | None = None) -> Section:
+    """Every method that spent something, at its largest n.
+
+    Args:
+        money: of one problem, by key of the line, where prices are known.
+    """
     largest = [lines[-1] for lines in by_method(result.methods)]
-    rows = [_row(line) for line in largest if line.bill.generated_tokens or line.bill.verifier_tokens]
-    return Section("The bill", TEXT, tables=[Table(HEADERS, rows, "Means per problem.", "cost.csv")])
+    lines = [line for line in largest if line.bill.generated_tokens or line.bill.verifier_tokens]
+    tokens = [name for name in TOKENS if any(known(getattr(line.bill, f"{name}_tokens")) for line in lines)]
+    tables = [
+        Table(
+            ["method", "verifier", *(Column(f"{name} tokens", "si") for name in tokens)],
+            [[*_names(line), *(known(getattr(line.bill, f"{name}_tokens")) for name in tokens)] for line in lines],
+            "Tokens, means per problem.",
+            "tokens.csv",
+        ),
+        _flops_table(lines, money),
+    ]
+    return Section("The bill", f"{FLOPS_FORMULA}\n\n{TEXT}", tables=tables)
 
 
-def _row(line: MethodResult) -> list[Value]:
-    bill = line.bill
+def _flops_table(lines: list[MethodResult], money: Mapping[str, float] | None) -> Table:
+    headers: list[str | Column] = ["method", "verifier"]
+    headers += [Column(name, "si") for name in ("generator FLOPs", "verifier FLOPs", "of these for difficulty")]
+    headers += [Column("cache at peak", "si", "B"), Column("seconds", "number")]
+    headers += [Column("money", "number")] if money else []
+    rows = [[*_names(line), *_spent(line.bill), *([money.get(line.key)] if money else [])] for line in lines]
+    used = [i for i, header in enumerate(headers) if i < 2 or any(row[i] is not None for row in rows)]
+    return Table(
+        [headers[i] for i in used],
+        [[row[i] for i in used] for row in rows],
+        "FLOPs, memory and time, means per problem; the cache is the largest of all problems.",
+        "cost.csv",
+    )
+
+
+def _names(line: MethodResult) -> list[Value]:
+    return [f"{method_title(line.method)} @ {line.n}", line.verifier or None]
+
+
+def _spent(bill: Bill) -> list[Value]:
+    generator = None if math.isnan(bill.generator_flops) else bill.generator_flops
     return [
-        f"{method_title(line.method)} @ {line.n}",
-        line.verifier or None,
-        bill.generated_tokens,
-        bill.prefilled_tokens,
-        bill.cached_tokens,
-        bill.verifier_tokens,
-        None if math.isnan(bill.generator_flops) else bill.generator_flops,
-        bill.verifier_flops,
-        bill.seconds,
+        generator,
+        known(bill.verifier_flops),
+        known(bill.difficulty_flops),
+        known(bill.cache_bytes),
+        known(bill.seconds),
     ]

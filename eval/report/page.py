@@ -15,9 +15,14 @@ from ..run_settings import RESULTS_FILE
 from . import header
 from .accuracy import accuracy_section
 from .bill import bill_section
+from .certainty import certainty_section
 from .controls import controls_section
+from .exchange import exchange_section
+from .gains import gains_section
 from .labels import label_section, read_label_report
+from .over_optimisation import over_optimisation_section
 from .pictures import accuracy_choices
+from .policy import policy_section
 from .quality import quality_section
 
 if TYPE_CHECKING:
@@ -47,15 +52,25 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
 
 def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
     """What follows the accuracies, each part where the run has it."""
-    sections = []
+    lines = {line.key: line for line in result.methods}
+    analysis = result.analysis
+    sections = [gains_section(analysis, lines, max(result.ns))] if analysis else []
     if result.controls:
         sections.append(controls_section(result))
+    if result.policies:
+        sections.append(policy_section([made.finding for made in result.policies], result.methods))
+    if result.exchange:
+        sections.append(exchange_section(result.exchange))
+    if analysis and analysis.chosen:
+        sections.append(over_optimisation_section(analysis, lines))
     if result.quality:
         controls = {name for name, facts in result.verifiers.items() if facts["control"]}
         sections.append(quality_section(result.quality, controls))
     if config.label_report:
         sections.append(label_section(read_label_report(config.label_report)))
-    return [*sections, bill_section(result)]
+    if analysis:
+        sections.append(certainty_section(analysis, lines))
+    return [*sections, bill_section(result, analysis.money if analysis else None)]
 
 
 def _document(path: Path) -> dict[str, Any]:

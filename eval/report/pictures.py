@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,8 @@ AXES = (
 
 def accuracy_choices(result: EvalResult) -> list[Choice]:
     """Accuracy of all methods against each axis, in one picture, or in one for each verifier where they are many."""
-    lines = [line for line in result.methods if _in_picture(line)]
+    there = {(line.method, line.verifier) for line in result.methods}
+    lines = [line for line in result.methods if _in_picture(line, there)]
     guided = list(dict.fromkeys(line.verifier for line in lines if line.verifier))
     if len(guided) < 2 or sum(bool(curve[0].verifier) for curve in by_method(lines)) <= MOST_CURVES:
         return _choice(lines, "", _by_method if len(guided) < 2 else _by_verifier(guided))
@@ -119,9 +120,14 @@ def _how_to_read(colour: Colouring) -> str:
     return "A colour is a verifier, grey is none; line and marker tell the method."
 
 
-def _in_picture(line: MethodResult) -> bool:
-    """Controls have a section of their own, and a search is drawn with its default final choice only."""
-    return not line.control and not (line.method.endswith("_weighted") or line.method.startswith("alone"))
+def _in_picture(line: MethodResult, there: Set[tuple[str, str]]) -> bool:
+    """Controls have a section of their own, and a search is drawn with its default final choice only.
+
+    Args:
+        there: methods and verifiers of all lines.
+    """
+    second_choice = (line.method.removesuffix("_weighted"), line.verifier) in there - {(line.method, line.verifier)}
+    return not (line.control or second_choice or line.method.startswith("alone"))
 
 
 def _by_method(line: MethodResult) -> int:

@@ -38,4 +38,4 @@ def best_sentence(config: EvalConfig, result: EvalResult) -> str:
 
 def _is_plain_sampling(line: MethodResult) -> bool:
     """At n = 1 every method on samples is the same: plain sampling, shown once as pass@1."""
-    return line.n == 1 and (line.method == "majority" or bool(line.verifier))
+    return line.n == 1 and line.method not in ("greedy", "pass_at_n") and not line.method.startswith("alone")

@@ -104,7 +104,7 @@ def interval_plot(
     if not rows:
         raise DataError(f"the plot {title!r} has no rows")
     write = WRITERS[scale]
-    values = [f"{write(r.mean)} [{write(r.low)}, {write(r.high)}]" for r in rows]
+    values = [f"{write(r.mean)} [{write(r.low).removesuffix('%')}, {write(r.high).removesuffix('%')}]" for r in rows]
     left = 0.3 + max(text_inches(row.label) for row in rows)
     right = 0.3 + max(text_inches(value, 9.5) for value in values)
     with drawing():
@@ -205,6 +205,8 @@ def reliability_plot(
 
 
 def _set_x(axes: Axes, xs: Sequence[float], log_x: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     low, high = min(xs), max(xs)
     if log_x:
         axes.set_xscale("log")
@@ -215,6 +217,7 @@ def _set_x(axes: Axes, xs: Sequence[float], log_x: bool) -> None:
     else:
         margin = 0.025 * (high - low or 1)
         axes.set_xlim(low - margin, high + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=all(x == round(x) for x in xs)))
     axes.xaxis.set_major_formatter(lambda x, _: si(x, trim=True))
 
 
