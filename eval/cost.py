@@ -134,10 +134,11 @@ def recorded_bill(rollouts: Sequence[Rollout]) -> Bill:
 
 def mean_bill(bills: Iterable[Bill]) -> Bill:
     """The mean over problems, and the largest cache; the bill of nothing is empty."""
-    total, count = Bill(), 0
-    for bill in bills:
-        total, count = total + bill, count + 1
-    return total.scaled(1 / count) if count else total
+    rows = [vars(bill) for bill in bills]
+    if not rows:
+        return Bill()
+    means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return Bill(**{**means, "cache_bytes": max(row["cache_bytes"] for row in rows)})
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ on more samples, its accuracy interpolated between the numbers of samples it was
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prm.stats.intervals import Estimate, bootstrap_of_means, paired_difference
+from prm.stats.intervals import Estimate, ResampledMeans, paired_difference
 
 from ..results import MethodResult
 
@@ -83,14 +83,13 @@ def gains(
 ) -> tuple[Gain, ...]:
     """Every method that is no oracle over every reference, at equal n and, where FLOPs are known, at equal FLOPs."""
     against = references(methods)
-    return tuple(
-        gain
-        for line in methods
-        if is_measured(line)
-        for reference in against
-        if reference.name != line.key.rpartition("@")[0]
-        for gain in _over(line, reference, seed, clusters)
-    )
+    spending = Spending.of(methods, seed=seed, clusters=clusters)
+    found: list[Gain | None] = []
+    for line in filter(is_measured, methods):
+        for reference in against:
+            if reference.name != line.key.rpartition("@")[0]:
+                found += [_equal_n_gain(line, reference, seed, clusters), spending.gain(line, reference)]
+    return tuple(gain for gain in found if gain is not None)
 
 
 def is_measured(line: MethodResult) -> bool:
@@ -99,43 +98,60 @@ def is_measured(line: MethodResult) -> bool:
     return not line.oracle and line.method != "no_skill" and (line.n > 1 or line.method == "greedy")
 
 
-def _over(line: MethodResult, reference: Reference, seed: int, clusters: Sequence[str] | None) -> Iterator[Gain]:
+def _equal_n_gain(line: MethodResult, reference: Reference, seed: int, clusters: Sequence[str] | None) -> Gain | None:
     other = reference.at(line.n)
-    if other is not None:
-        difference = paired_difference(line.per_problem, other.per_problem, seed=seed, clusters=clusters)
-        yield Gain(line.key, reference.name, "n", difference, other.n, _ratio(other.bill.flops, line.bill.flops))
-    at_equal_flops = equal_flops_gain(line, reference, seed=seed, clusters=clusters)
-    if at_equal_flops is not None:
-        yield at_equal_flops
-
-
-def equal_flops_gain(
-    line: MethodResult, reference: Reference, *, seed: int = 0, clusters: Sequence[str] | None = None
-) -> Gain | None:
-    """A method over a reference that spends as many FLOPs on average over problems, or `None` where FLOPs are unknown.
-
-    The reference's accuracy on each problem is linear in the logarithm of its mean FLOPs between two neighbouring n.
-    Means of FLOPs are taken anew in every resample, and so is the place on the curve. Plain sampling is a flat curve:
-    any one of more samples is right as often.
-    """
-    curve = rising_flops(reference.lines)
-    if not curve or not line.bill.flops > 0 or any(math.isnan(bill.flops) for bill in line.bills):
+    if other is None:
         return None
-    columns = [line.per_problem, [bill.flops for bill in line.bills]]
-    columns += [one.per_problem for one in curve]
-    columns += [[bill.flops for bill in one.bills] for one in curve]
-    table = np.array(columns).T
-    difference = bootstrap_of_means(
-        lambda means: means[:, 0] - on_curve(means[:, 1], means[:, 2 + len(curve) :], means[:, 2 : 2 + len(curve)]),
-        table,
-        seed=seed,
-        clusters=clusters,
-    )
-    flops = np.array([[one.bill.flops for one in curve]])
-    mine = np.array([line.bill.flops])
-    place = np.exp(on_curve(mine, flops, np.log([[float(one.n) for one in curve]])))
-    reached = 1.0 if reference.name == PLAIN else float(np.clip(mine[0], flops.min(), flops.max()) / mine[0])
-    return Gain(line.key, reference.name, "flops", difference, float(place[0]), reached)
+    difference = paired_difference(line.per_problem, other.per_problem, seed=seed, clusters=clusters)
+    ratio = other.bill.flops / line.bill.flops if line.bill.flops else math.nan
+    return Gain(line.key, reference.name, "n", difference, other.n, ratio)
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Mean accuracy and mean FLOPs of lines in the same resamples.
+
+    Attributes:
+        place: of each line whose FLOPs are known, by its key.
+        means: columns: the accuracy of every such line, then their FLOPs.
+    """
+
+    place: dict[str, int]
+    means: ResampledMeans | None
+
+    @classmethod
+    def of(cls, lines: Sequence[MethodResult], *, seed: int = 0, clusters: Sequence[str] | None = None) -> Spending:
+        """Resample the lines of one run, which have the same problems."""
+        known = [line for line in lines if line.bill.flops > 0]  # nan is not
+        if not known:
+            return cls({}, None)
+        columns = [line.per_problem for line in known] + [[bill.flops for bill in line.bills] for line in known]
+        means = ResampledMeans.of(np.array(columns).T, seed=seed, clusters=clusters)
+        return cls({line.key: place for place, line in enumerate(known)}, means)
+
+    def gain(self, line: MethodResult, reference: Reference) -> Gain | None:
+        """A method over a reference that spends as many FLOPs on average over problems, or `None` where FLOPs are
+        unknown.
+
+        The reference's accuracy on each problem is linear in the logarithm of its mean FLOPs between two neighbouring
+        n. Means of FLOPs are taken anew in every resample, and so is the place on the curve. Plain sampling is a flat
+        curve: any one of more samples is right as often.
+        """
+        curve = rising_flops(reference.lines)
+        if self.means is None or line.key not in self.place or not curve:
+            return None
+        mine, places = self.place[line.key], [self.place[one.key] for one in curve]
+        flops = len(self.place)  # where the columns of FLOPs begin
+
+        def difference(means: FloatArray) -> FloatArray:
+            theirs = [flops + place for place in places]
+            return means[:, mine] - on_curve(means[:, flops + mine], means[:, theirs], means[:, places])
+
+        spent, curve_flops = line.bill.flops, [one.bill.flops for one in curve]
+        log_n = on_curve(np.array([spent]), np.array([curve_flops]), np.log([[float(one.n) for one in curve]]))
+        reached = spent if reference.name == PLAIN else min(max(spent, curve_flops[0]), curve_flops[-1])
+        estimate = self.means.estimate(difference)
+        return Gain(line.key, reference.name, "flops", estimate, math.exp(log_n[0]), reached / spent)
 
 
 def rising_flops(lines: Sequence[MethodResult]) -> list[MethodResult]:
@@ -158,7 +174,3 @@ def on_curve(flops: FloatArray, curve_flops: FloatArray, curve_values: FloatArra
         part = np.where(width > 0, (x - xs[:, k]) / np.where(width > 0, width, 1.0), x >= xs[:, k])
         found += np.clip(part, 0.0, 1.0) * (curve_values[:, k + 1] - curve_values[:, k])
     return found
-
-
-def _ratio(reference: float, method: float) -> float:
-    return reference / method if method else math.nan

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prm.stats.estimators import choice_shares
+from prm.stats.estimators import choice_shares, subset_shares
 from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_of_means
 from prm.stats.selection import gain_of_the_chosen
 
@@ -141,20 +141,20 @@ class _Solutions:
 
     scores: tuple[float, ...]
     values: FloatArray
-    copies: tuple[int, ...]
+    copies: NDArray[np.int64]
 
     @classmethod
     def of(cls, pool: Candidates) -> _Solutions:
         shapes = [(len(steps), sum(map(len, steps)), len(steps) - len(set(steps))) for steps in pool.steps]
         values = np.column_stack([pool.weights, pool.correct, np.array(shapes, dtype=float)])
-        return cls(pool.scores, values, tuple(Counter(pool.steps).values()))
+        return cls(pool.scores, values, np.array(list(Counter(pool.steps).values())))
 
     def taken_among(self, n: int) -> FloatArray:
         """The expected values of what is taken among n of them, and the expected share of these n that equal another
         one before them, 1 - distinct / n: a solution with m copies is missing from C(M - m, n) of the C(M, n)
         subsets."""
         total = len(self.scores)
-        distinct = sum(1 - _none_of(m, n, total) for m in self.copies)
+        distinct = (1 - subset_shares(total, n)[total - self.copies]).sum()
         return np.append(choice_shares(self.scores, n) @ self.values, 1 - distinct / n)
 
 
@@ -189,11 +189,3 @@ def _chosen(
 def _ratio(means: FloatArray) -> FloatArray:
     found: FloatArray = np.full(len(means), np.nan)
     return np.divide(means[:, 0], means[:, 1], out=found, where=means[:, 1] > 0)
-
-
-def _none_of(copies: int, n: int, total: int) -> float:
-    """C(total - copies, n) / C(total, n), as a product that stays finite."""
-    if total - copies < n:
-        return 0.0
-    i = np.arange(copies)
-    return float(np.prod((total - n - i) / (total - i)))

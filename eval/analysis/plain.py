@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 RecordT = TypeVar("RecordT")
@@ -26,8 +27,13 @@ def to_plain(value: Any) -> Any:
 def from_plain(kind: type[RecordT], values: Mapping[str, Any]) -> RecordT:
     """Inverse of `to_plain`, given the class of the record; its fields are dataclasses, tuples, dictionaries with
     text keys, optional ones of these, texts and numbers."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast(typing.Hashable, kind))
     return kind(**{name: _read(hints[name], value) for name, value in values.items()})
+
+
+@cache
+def _hints(kind: typing.Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _read(hint: Any, value: Any) -> Any:

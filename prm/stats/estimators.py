@@ -35,7 +35,7 @@ def pass_at_n(correct: ArrayLike, n: int) -> float:
         ConfigError: n is not between 1 and M.
     """
     right = _vector(correct, "correct", bool)
-    below = _subset_shares(len(right), n)
+    below = subset_shares(len(right), n)
     return 1.0 - float(below[len(right) - int(right.sum())])
 
 
@@ -62,7 +62,7 @@ def choice_shares(scores: ArrayLike, n: int) -> FloatArray:
         DataError: a score that is not a number.
     """
     values = _vector(scores, "scores", float)
-    below = _subset_shares(len(values), n)
+    below = subset_shares(len(values), n)
     _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(sizes)
     shares: FloatArray = ((below[ends] - below[ends - sizes]) / sizes)[block]
@@ -204,8 +204,9 @@ def _binomial(count: int, p: float, n: int) -> FloatArray:
 
 
 @lru_cache(maxsize=256)
-def _subset_shares(total: int, n: int) -> FloatArray:
-    """C(i, n) / C(total, n) for i = 0..total, downwards by C(i-1, n) = C(i, n) (i-n) / i."""
+def subset_shares(total: int, n: int) -> FloatArray:
+    """C(i, n) / C(total, n) for i = 0..total, (total + 1,): the share of the subsets of size n that lie within i given
+    samples. Downwards by C(i-1, n) = C(i, n) (i-n) / i; not to be written to."""
     _check_n(n, total)
     i = np.arange(total, 0, -1)
     ratios = np.maximum(i - n, 0) / i

@@ -137,15 +137,42 @@ def bootstrap_of_means(
     Raises:
         DataError: no problems, or a number that is none.
     """
-    table = np.asarray(columns, dtype=float)
-    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
-        raise DataError(f"columns of shape {table.shape} are not finite numbers of each problem")
-    sums, sizes = cluster_sums(table, clusters)
-    means = [drawn @ sums / (drawn @ sizes)[:, None] for drawn in resampled_counts(len(sizes), resamples, seed)]
-    found = np.concatenate([statistic(one) for one in means])
-    found = found[~np.isnan(found)]
-    low, high = _percentiles(found, confidence) if found.size else (math.nan, math.nan)
-    return Estimate(float(statistic(table.mean(axis=0, keepdims=True))[0]), low, high, len(table))
+    means = ResampledMeans.of(columns, resamples=resamples, seed=seed, clusters=clusters)
+    return means.estimate(statistic, confidence=confidence)
+
+
+@dataclass(frozen=True)
+class ResampledMeans:
+    """Means of K columns in every resample, for many functions of them.
+
+    Attributes:
+        means: (K,) over all problems.
+        drawn: (R, K) in each resample.
+        n: how many problems there are.
+    """
+
+    means: FloatArray
+    drawn: FloatArray
+    n: int
+
+    @classmethod
+    def of(
+        cls, columns: ArrayLike, *, resamples: int = 2000, seed: int = 0, clusters: ArrayLike | None = None
+    ) -> ResampledMeans:
+        """Draw resamples; arguments and errors of `bootstrap_of_means`."""
+        table = np.asarray(columns, dtype=float)
+        if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+            raise DataError(f"columns of shape {table.shape} are not finite numbers of each problem")
+        sums, sizes = cluster_sums(table, clusters)
+        drawn = [c @ sums / (c @ sizes)[:, None] for c in resampled_counts(len(sizes), resamples, seed)]
+        return cls(table.mean(axis=0), np.concatenate(drawn), len(table))
+
+    def estimate(self, statistic: Callable[[FloatArray], FloatArray], *, confidence: float = 0.95) -> Estimate:
+        """As `bootstrap_of_means`."""
+        found = statistic(self.drawn)
+        found = found[~np.isnan(found)]
+        low, high = _percentiles(found, confidence) if found.size else (math.nan, math.nan)
+        return Estimate(float(statistic(self.means[None, :])[0]), low, high, self.n)
 
 
 def bootstrap_statistic(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prm.eval.analysis.gains import equal_flops_gain, gains, on_curve, references
+from prm.eval.analysis.gains import Spending, gains, on_curve, references
 
 from prm.stats.intervals import paired_difference
 
@@ -62,7 +62,8 @@ def test_the_interval_at_equal_flops_takes_the_budget_of_each_resample(line: Any
     mine, cost = rng.random(count), 1 + 20 * rng.random(count)
     curve = {n: (np.sort(rng.random(count)), n * (0.5 + rng.random(count))) for n in (1, 4, 16)}
     lines = [line("majority", n, accuracy, flops=flops) for n, (accuracy, flops) in curve.items()]
-    gain = equal_flops_gain(line("x", 4, mine, flops=cost, verifier="p"), references(lines)[0], seed=3)
+    method = line("x", 4, mine, flops=cost, verifier="p")
+    gain = Spending.of([*lines, method], seed=3).gain(method, references(lines)[0])
     assert gain is not None
     rows = np.random.default_rng(3).integers(0, count, size=(2000, count))
     by_hand = []
@@ -78,7 +79,8 @@ def test_beyond_its_curve_a_reference_stands_at_the_end_and_it_is_said(
     line: Any, flops: float, n: int, ratio: float
 ) -> None:
     votes = [line("majority", k, [0.1 * k / 4], flops=float(k)) for k in (1, 4, 16)]
-    gain = equal_flops_gain(line("dvts", 16, [0.9], flops=flops, verifier="p"), references(votes)[0])
+    method = line("dvts", 16, [0.9], flops=flops, verifier="p")
+    gain = Spending.of([*votes, method]).gain(method, references(votes)[0])
     assert gain is not None and not gain.matched
     assert (gain.reference_n, gain.flops_ratio) == (pytest.approx(n), pytest.approx(ratio))
     assert gain.difference.mean == pytest.approx(0.9 - 0.1 * n / 4)
