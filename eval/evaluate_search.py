@@ -78,9 +78,9 @@ class EvalConfig:
     approach: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase, adaptive_consistency, "
-            "early_stop (majority and pass@n always stand beside them), and compute_optimal, which is made of the others' lines; default: all "
-            "others that the generator and the verifiers allow"
+            "help": "Among greedy, best_of_n, weighted_best_of_n, beam_search, dvts, lookahead, rebase, "
+            "adaptive_consistency, early_stop (majority and pass@n always stand beside them), and compute_optimal, "
+            "which is made of the others' lines; default: all others that the generator and the verifiers allow"
         },
     )
     n: int = field(default=16, metadata={"help": "Generated solutions for each problem"})
