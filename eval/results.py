@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import fsum
 from typing import Any
 
 from prm.errors import ConfigError
@@ -30,6 +31,7 @@ class MethodResult:
         bill: mean cost of one problem.
         per_problem: accuracy on each problem, in the order of the run's problems.
         bills: what each problem cost, in the same order.
+        samples: solutions drawn for each problem on average, by a method that may stop before n; `None` for others.
     """
 
     method: str
@@ -42,6 +44,7 @@ class MethodResult:
     bill: Bill
     per_problem: tuple[float, ...]
     bills: tuple[Bill, ...]
+    samples: float | None = None
 
     @property
     def key(self) -> str:
@@ -67,6 +70,7 @@ class MethodResult:
             "n": self.n,
             "accuracy": asdict(self.accuracy),
             "gain": asdict(self.gain) if self.gain else None,
+            "samples": self.samples,
             "cost": self.bill.to_dict(),
         }
 
@@ -84,6 +88,7 @@ class MethodResult:
             bill=Bill.from_dict(line["cost"]),
             per_problem=(),
             bills=(),
+            samples=line.get("samples"),
         )
         return replace(
             found,
@@ -122,6 +127,7 @@ def method_result(
     names what problems share."""
     values = tuple(result.accuracy for result in results)
     bills = tuple(result.bill for result in results)
+    drawn = [result.samples for result in results if result.samples is not None]
     return MethodResult(
         method=method,
         verifier=verifier,
@@ -133,6 +139,7 @@ def method_result(
         bill=mean_bill(bills),
         per_problem=values,
         bills=bills,
+        samples=fsum(drawn) / len(drawn) if drawn else None,
     )
 
 

@@ -27,6 +27,15 @@ def test_a_line_keeps_accuracy_and_bill_of_every_problem_and_is_read_back() -> N
     ]
     stored = json.loads(json.dumps([line.to_dict(), rows]))
     assert MethodResult.from_dict(*stored) == line
+    assert line.samples is None
+
+
+def test_a_line_of_a_method_that_stops_early_says_how_many_solutions_it_drew() -> None:
+    results = [ProblemResult(1.0, Bill(), samples=drawn) for drawn in (3.0, 4.5)]
+    line = method_result(results, method="early_stop", n=8)
+    assert line.samples == 3.75
+    rows = [{line.key: 1.0, "bills": {line.key: {}}}] * 2
+    assert MethodResult.from_dict(json.loads(json.dumps(line.to_dict())), rows) == line
 
 
 def line(method: str, values: list[float], *, control: bool = False, **options: Any) -> MethodResult:
