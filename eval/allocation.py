@@ -83,16 +83,26 @@ def _merged(so_far: Frontier, flops: FloatArray, accuracy: FloatArray) -> Fronti
     return Frontier(costs[kept], gains[kept], np.column_stack([so_far.picks[before], last]))
 
 
-def split_folds(problems: int, folds: int, seed: int) -> list[IntArray]:
-    """The rows of each fold, at random, of sizes that differ by one at most.
+def split_folds(problems: int, folds: int, seed: int, clusters: Sequence[str] | None = None) -> list[IntArray]:
+    """The rows of each fold, at random: of sizes that differ by one at most, or whole clusters in numbers that do.
+
+    Args:
+        folds: how many, at most as many as problems or clusters.
+        clusters: (P,) names of what problems share.
 
     Raises:
-        ConfigError: fewer than two folds, or more than problems.
+        ConfigError: there are not two problems, or not two clusters, to be held against each other.
     """
-    if not 2 <= folds <= problems:
-        raise ConfigError(f"cross-validation over {problems} problems needs 2 to {problems} folds, not {folds}")
-    order = np.random.default_rng(seed).permutation(problems)
-    return [np.sort(order[fold::folds]) for fold in range(folds)]
+    _, unit = np.unique(np.arange(problems) if clusters is None else np.asarray(clusters), return_inverse=True)
+    units = int(unit.max(initial=-1)) + 1
+    if units < 2 or folds < 2:
+        what = "problems" if clusters is None else "clusters"
+        raise ConfigError(
+            f"a choice is judged on problems that it was not made on, and there are {units} {what}; add some"
+        )
+    place = np.empty(units, dtype=np.int64)
+    place[np.random.default_rng(seed).permutation(units)] = np.arange(units) % min(folds, units)
+    return [np.flatnonzero(place[unit] == fold) for fold in range(min(folds, units))]
 
 
 def held_out_picks(

@@ -143,8 +143,19 @@ def _estimates(found: Mapping[str, Any]) -> dict[str, Estimate | None]:
     return {name: Estimate(**found[name]) if found[name] else None for name in names if name in found}
 
 
-def exchange(small: Side, large: Side, *, ratios: Sequence[float] = RATIOS, folds: int = 5, seed: int = 0) -> Exchange:
+def exchange(
+    small: Side,
+    large: Side,
+    *,
+    ratios: Sequence[float] = RATIOS,
+    folds: int = 5,
+    seed: int = 0,
+    clusters: Sequence[str] | None = None,
+) -> Exchange:
     """Compare the small model's methods with the large model sampled once, at equal FLOPs.
+
+    Args:
+        clusters: names of what problems share; those of one cluster are in one fold, and drawn together.
 
     Raises:
         ConfigError: the models do not differ as they should, or a line or a FLOP count is missing.
@@ -166,8 +177,9 @@ def exchange(small: Side, large: Side, *, ratios: Sequence[float] = RATIOS, fold
         [multiple * once.bill.flops for multiple in budgets.values()],
         count=1,
         binning="quantile",
-        folds=split_folds(len(nowhere), min(folds, len(nowhere)), seed),
+        folds=split_folds(len(nowhere), folds, seed, clusters),
     )
+    drawn: dict[str, Any] = {"seed": seed, "clusters": clusters}
     found = []
     for (ratio, multiple), pick in zip(budgets.items(), picks, strict=True):
         flops = multiple * once.bill.flops
@@ -182,9 +194,9 @@ def exchange(small: Side, large: Side, *, ratios: Sequence[float] = RATIOS, fold
                 flops,
                 method,
                 spent=float(spent.mean()),
-                accuracy=bootstrap_mean(accuracy, seed=seed),
-                over_sampled=paired_difference(accuracy, sampled.per_problem, seed=seed),
-                over_greedy=paired_difference(accuracy, greedy.per_problem, seed=seed) if greedy else None,
+                accuracy=bootstrap_mean(accuracy, **drawn),
+                over_sampled=paired_difference(accuracy, sampled.per_problem, **drawn),
+                over_greedy=paired_difference(accuracy, greedy.per_problem, **drawn) if greedy else None,
             )
         )
     curve = [lines[place] for place in best.picks[:, 0]]

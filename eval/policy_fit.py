@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,6 +70,7 @@ def fit_policy(
     pass_at_1: Sequence[float],
     probe: Probe,
     settings: FitSettings,
+    clusters: Sequence[str] | None = None,
 ) -> FittedPolicy:
     """Make a policy, and measure it held out.
 
@@ -76,13 +78,14 @@ def fit_policy(
         lines: what it can choose from (`choosable`).
         best_of_n: results of best-of-n with this verifier by n, whose mean costs are the budgets.
         pass_at_1: plain sampling accuracy of each problem.
+        clusters: names of what problems share; those of one cluster are in one fold, and drawn together.
 
     Raises:
         ConfigError: nothing to choose from, or no budget that pays for the estimation and a method.
     """
     if not lines:
         raise ConfigError("a policy has no method of known FLOPs to choose from; recorded samples must say their cost")
-    fit = _Fit(lines, probe, settings)
+    fit = _Fit(lines, probe, settings, clusters)
     budgets = {n: float(np.mean([result.bill.flops for result in best_of_n[n]])) for n in sorted(best_of_n)}
     policies, fixed = fit.held_out(list(budgets.values())), fit.held_out_fixed(list(budgets.values()))
     plans, results, found = [], {}, []
@@ -92,7 +95,7 @@ def fit_policy(
             continue
         plans.append(BudgetPlan(n, flops, choices))
         results[n] = policy
-        found.append(_budget_finding(plans[-1], policy, best_of_n[n], best, fit.fixed(flops), settings.seed))
+        found.append(fit.budget_finding(plans[-1], policy, best_of_n[n], best))
     if not plans:
         raise ConfigError(
             f"no budget pays for {probe.measure.samples} samples to estimate a difficulty and then for a method; "
@@ -104,8 +107,10 @@ def fit_policy(
 class _Fit:
     """Everything that is known of the problems, as arrays: A lines, P problems, K bins."""
 
-    def __init__(self, lines: Sequence[MethodResult], probe: Probe, settings: FitSettings):
-        self.lines, self.probe, self.settings = lines, probe, settings
+    def __init__(
+        self, lines: Sequence[MethodResult], probe: Probe, settings: FitSettings, clusters: Sequence[str] | None
+    ):
+        self.lines, self.probe, self.settings, self.clusters = lines, probe, settings, clusters
         self.menu = Menu(
             np.array([line.per_problem for line in lines]),
             np.array([[bill.flops for bill in line.bills] for line in lines]),
@@ -114,7 +119,7 @@ class _Fit:
         self.probe_flops = np.array([bill.flops for bill in probe.bills])
         self.bins = make_bins(self.difficulties, settings.bins, settings.binning)
         self.bin_of = self.bins.of(self.difficulties)
-        self.folds = split_folds(len(self.difficulties), settings.folds, settings.seed)
+        self.folds = split_folds(len(self.difficulties), settings.folds, settings.seed, clusters)
 
     def choices(self, budget: float) -> tuple[Choice, ...] | None:
         """What each bin gets, made from all problems."""
@@ -152,6 +157,26 @@ class _Fit:
             for place, pick in enumerate(picks)
         ]
 
+    def budget_finding(
+        self,
+        plan: BudgetPlan,
+        policy: Sequence[ProblemResult],
+        best_of_n: Sequence[ProblemResult],
+        fixed: Sequence[ProblemResult],
+    ) -> BudgetFinding:
+        accuracy, plain, best = ([result.accuracy for result in results] for results in (policy, best_of_n, fixed))
+        drawn: dict[str, Any] = {"seed": self.settings.seed, "clusters": self.clusters}
+        return BudgetFinding(
+            n=plan.n,
+            flops=plan.flops,
+            spent=float(np.mean([result.bill.flops for result in policy])),
+            choices=tuple(choice.key for choice in plan.choices),
+            accuracy=bootstrap_mean(accuracy, **drawn),
+            over_best_of_n=paired_difference(accuracy, plain, **drawn),
+            over_fixed=paired_difference(accuracy, best, **drawn),
+            fixed=self.fixed(plan.flops),
+        )
+
     def finding(self, verifier: str, pass_at_1: Sequence[float], budgets: Sequence[BudgetFinding]) -> PolicyFinding:
         methods = [
             BinLine(line.method, line.n, self._by_bin(accuracy), self._by_bin(flops))
@@ -167,7 +192,7 @@ class _Fit:
             bin_problems=tuple(np.bincount(self.bin_of, minlength=len(self.bins)).tolist()),
             bin_pass_at_1=self._by_bin(pass_at_1),
             estimation=mean_bill(self.probe.bills),
-            folds=self.settings.folds,
+            folds=len(self.folds),
             problems=len(self.difficulties),
             seed=self.settings.seed,
             budgets=tuple(budgets),
@@ -178,24 +203,3 @@ class _Fit:
         """Mean of one value per problem in each bin."""
         members = [np.asarray(values)[self.bin_of == place] for place in range(len(self.bins))]
         return tuple(float(found.mean()) if found.size else None for found in members)
-
-
-def _budget_finding(
-    plan: BudgetPlan,
-    policy: Sequence[ProblemResult],
-    best_of_n: Sequence[ProblemResult],
-    fixed: Sequence[ProblemResult],
-    fixed_name: str,
-    seed: int,
-) -> BudgetFinding:
-    accuracy, plain, best = ([result.accuracy for result in results] for results in (policy, best_of_n, fixed))
-    return BudgetFinding(
-        n=plan.n,
-        flops=plan.flops,
-        spent=float(np.mean([result.bill.flops for result in policy])),
-        choices=tuple(choice.key for choice in plan.choices),
-        accuracy=bootstrap_mean(accuracy, seed=seed),
-        over_best_of_n=paired_difference(accuracy, plain, seed=seed),
-        over_fixed=paired_difference(accuracy, best, seed=seed),
-        fixed=fixed_name,
-    )

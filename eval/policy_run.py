@@ -10,16 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prm.errors import ConfigError
+from prm.problems import clusters_of
+from prm.report.formatting import percent, points, si
+from prm.stats.intervals import paired_difference
 
+from .allocation import split_folds
 from .arena import EvalArena
+from .cost import mean_bill
 from .difficulty import BINNINGS, Binning, Measure, measure_named
 from .policy import Policy
 from .policy_finding import PolicyFinding
 from .policy_fit import FitSettings, choosable, fit_policy
-from .results import MethodResult, method_result
+from .results import MethodResult, find, method_result
+from .run_settings import evaluated_on
 from .search.base import ProblemResult
 from .search.best_of_n import BestOfN
 from .search.compute_optimal import ComputeOptimal, probe, strategy_of
@@ -62,7 +69,7 @@ def measures_of(config: EvalConfig) -> list[Measure]:
     return [measure_named(by, samples) for by in dict.fromkeys(config.difficulty or ["scores"])]
 
 
-def fit_settings(config: EvalConfig, problems: int) -> FitSettings:
+def fit_settings(config: EvalConfig) -> FitSettings:
     """How bins are made, and how many folds there are.
 
     Raises:
@@ -71,7 +78,7 @@ def fit_settings(config: EvalConfig, problems: int) -> FitSettings:
     binning = config.difficulty_binning or "quantile"
     if binning not in BINNINGS:
         raise ConfigError(f"difficulty_binning must be {' or '.join(BINNINGS)}, not {binning!r}")
-    return FitSettings(config.difficulty_bins or BINS, cast(Binning, binning), min(FOLDS, problems), config.seed)
+    return FitSettings(config.difficulty_bins or BINS, cast(Binning, binning), FOLDS, config.seed)
 
 
 def check_policies(config: EvalConfig, arenas: Sequence[EvalArena], guides: frozenset[str]) -> Policy | None:
@@ -83,8 +90,10 @@ def check_policies(config: EvalConfig, arenas: Sequence[EvalArena], guides: froz
     """
     guided = _guided(config, arenas, guides)
     if APPROACH in config.approach:
-        fit_settings(config, 2)
+        fit_settings(config)
         _check_probes(measures_of(config), guided)
+        problems = guided[0].workshop.problems
+        split_folds(len(problems), FOLDS, config.seed, clusters_of(problems))
     if config.policy is None:
         return None
     policy = Policy.load(config.policy)
@@ -169,6 +178,27 @@ def followed(run: Run) -> Iterator[tuple[ComputeOptimal, EvalArena]]:
             yield ComputeOptimal(run.policy, plan), arena
 
 
+def followed_notes(run: Run, methods: Sequence[MethodResult]) -> list[str]:
+    """What following a policy gained over best-of-n at the cost that was its budget, in sentences."""
+    notes = []
+    for strategy, arena in followed(run):
+        line = find(methods, strategy.name, strategy.fixed_n, arena.name)
+        best = _best_of(strategy.fixed_n, arena, methods)
+        gain = paired_difference(
+            line.per_problem,
+            [result.accuracy for result in best],
+            seed=run.config.seed,
+            clusters=clusters_of(run.workshop.problems),
+        )
+        interval = f"{points(gain.mean)} points [{points(gain.low)}, {points(gain.high)}]"
+        spent, paid = si(line.bill.flops), si(mean_bill(result.bill for result in best).flops)
+        notes.append(
+            f"the policy in {Path(str(run.config.policy)).name} reaches {percent(line.accuracy.mean)} for {spent} "
+            f"FLOPs a problem, {interval} over best-of-{strategy.fixed_n}, which costs {paid}"
+        )
+    return notes
+
+
 def make_policies(run: Run, methods: Sequence[MethodResult]) -> list[MadePolicy]:
     """One policy for each verifier and measure of difficulty, where they were asked for. With several seeds the lines
     are means over them, and difficulties are probed with the first."""
@@ -182,14 +212,16 @@ def make_policies(run: Run, methods: Sequence[MethodResult]) -> list[MadePolicy]
 
 
 def _made(run: Run, arena: EvalArena, measure: Measure, methods: Sequence[MethodResult]) -> MadePolicy:
-    problems, seed = len(run.workshop.problems), run.config.seed
+    problems, seed = run.workshop.problems, run.config.seed
+    clusters = clusters_of(problems)
     fitted = fit_policy(
         choosable(methods, arena.name),
         arena.name,
         {n: _best_of(n, arena, methods) for n in run.ns},
         [result.accuracy for result in PassAtN().evaluate(arena, 1)],
         probe(arena, measure),
-        fit_settings(run.config, problems),
+        fit_settings(run.config),
+        clusters,
     )
     policy = Policy(
         measure,
@@ -197,7 +229,11 @@ def _made(run: Run, arena: EvalArena, measure: Measure, methods: Sequence[Method
         fitted.bins,
         fitted.plans,
         conditions_of(arena),
-        {"dataset": run.config.dataset_name, "split": run.config.dataset_split, "problems": problems, "seed": seed},
+        {
+            "dataset": evaluated_on(run.config),
+            "problems": len(problems),
+            "seed": seed,
+        },
     )
     base = {line.n: line.per_problem for line in methods if line.method == run.config.baseline}
     lines = [
@@ -209,6 +245,7 @@ def _made(run: Run, arena: EvalArena, measure: Measure, methods: Sequence[Method
             kind=arena.kind,
             baseline=base.get(n),
             seed=seed,
+            clusters=clusters,
         )
         for n, results in fitted.results.items()
     ]

@@ -16,7 +16,7 @@ from .analysis.analysis import Analysis
 from .analysis.of_run import analysis_of
 from .arena import EvalArena
 from .exchange import Exchange, Side, exchange
-from .policy_run import MadePolicy, make_policies
+from .policy_run import MadePolicy, followed_notes, make_policies
 from .prepare import Run
 from .quality import VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
@@ -99,7 +99,7 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
         controls=against_controls(methods, n, seed, clusters),
         counts=_counts(run),
         seconds=seconds,
-        notes=_notes(run),
+        notes=[*_notes(run), *followed_notes(run, methods)],
         seeds=run.seeds,
         by_seed=by_seed,
         policies=policies,
@@ -114,7 +114,7 @@ def _exchange(run: Run, methods: Sequence[MethodResult]) -> Exchange | None:
     if run.larger is None or lazy is None:
         return None
     small = Side(lazy.facts.name, lazy.facts.num_parameters, tuple(methods))
-    return exchange(small, run.larger, seed=run.config.seed)
+    return exchange(small, run.larger, seed=run.config.seed, clusters=clusters_of(run.workshop.problems))
 
 
 def _summarised(run: Run, lines: Sequence[Line], clusters: Sequence[str] | None) -> list[MethodResult]:

@@ -62,8 +62,19 @@ def test_folds_are_a_partition_of_about_equal_sizes_and_follow_the_seed() -> Non
     assert {len(fold) for fold in folds} == {4, 5}
     assert [f.tolist() for f in folds] == [f.tolist() for f in split_folds(23, 5, seed=3)]
     assert [f.tolist() for f in folds] != [f.tolist() for f in split_folds(23, 5, seed=4)]
-    with pytest.raises(ConfigError, match="needs 2 to 3 folds"):
-        split_folds(3, 5, seed=0)
+    assert [len(fold) for fold in split_folds(3, 5, seed=0)] == [1, 1, 1]
+    with pytest.raises(ConfigError, match="there are 1 problems"):
+        split_folds(1, 5, seed=0)
+
+
+def test_problems_of_one_cluster_are_in_one_fold() -> None:
+    clusters = [f"c{row // 4}" for row in range(40)]
+    folds = split_folds(40, 3, seed=0, clusters=clusters)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(40))
+    names = [{clusters[row] for row in fold} for fold in folds]
+    assert sum(len(found) for found in names) == 10 and {len(found) for found in names} == {3, 4}
+    with pytest.raises(ConfigError, match="there are 1 clusters"):
+        split_folds(3, 2, seed=0, clusters=["a", "a", "a"])
 
 
 def test_a_problem_has_no_say_in_its_own_choice() -> None:

@@ -112,6 +112,8 @@ def test_a_policy_is_followed_on_new_problems(made: SimpleNamespace, models: dic
         assert len(line.per_problem) == 32
         assert line.bill.difficulty_flops > 0
     assert not {problem.unique_id for problem in result.problems} & {p.unique_id for p in made.result.problems}
+    largest = policy.plan()
+    assert any(f"over best-of-{largest.n}, which costs" in note for note in result.notes)
     # Searches ran on the problems whose bin asks for them alone.
     grown = [row for file in (tmp_path / "store").glob("beam_search-*") for row in file.read_text().splitlines()]
     searches = {choice.key for plan in policy.budgets for choice in plan.choices if choice.method == "beam_search"}
