@@ -27,7 +27,7 @@ from trl import ModelConfig
 from prm.config import parse_config, run_main
 from prm.errors import ConfigError
 from prm.generation.checkpoint import model_name
-from prm.heads import build_model, head_to_train, load_tokenizer, merge_lora
+from prm.heads import adapter_source, build_model, head_to_train, load_tokenizer, merge_lora
 from prm.jsonl import write_json, write_jsonl
 from prm.metrics.names import check_metric, source_prefix
 from prm.rows.label_policies import AfterFirstError, Neutral
@@ -318,6 +318,7 @@ def _build_trainer(
             dtype=model_config.dtype or "float32",
             attn_implementation=model_config.attn_implementation,
             quantization_config=quantization_config(model_config),
+            keep_adapter=model_config.use_peft,
         ),
         args=config,
         train_dataset=mixture.train_rows,
@@ -351,7 +352,7 @@ def write_merged(directory: Path, config: VerifierConfig, model_config: Verifier
     from prm.scoring_spec import ScoringSpec
 
     unset_hf_deepspeed_config()
-    name = str(model_config.model_name_or_path)
+    name, _ = adapter_source(str(model_config.model_name_or_path))
     tokenizer = load_tokenizer(str(directory))
     base = build_model(
         name,

@@ -24,6 +24,7 @@ from prm.heads.base import (
     unwrapped,
 )
 from prm.heads.building import (
+    adapter_source,
     attends_causally,
     build_model,
     disable_head_dropout,
@@ -33,7 +34,7 @@ from prm.heads.building import (
 )
 from prm.heads.choose import head_class, head_to_read, head_to_train
 from prm.heads.implicit import ImplicitHead
-from prm.heads.lora import add_lora, check_base, in_float32, merge_lora
+from prm.heads.lora import add_lora, check_base, in_float32, merge_lora, with_lora
 from prm.heads.outcome import OutcomeHead
 from prm.heads.reward_tokens import RewardTokensHead, reward_token_ids
 from prm.heads.token_classification import TokenClassificationHead
@@ -50,6 +51,7 @@ __all__ = [
     "OutcomeHead",
     "RewardTokensHead",
     "TokenClassificationHead",
+    "adapter_source",
     "add_lora",
     "attends_causally",
     "build_model",
@@ -70,4 +72,5 @@ __all__ = [
     "read_at_positions",
     "reward_token_ids",
     "unwrapped",
+    "with_lora",
 ]

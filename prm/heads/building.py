@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prm.errors import ConfigError, ModelError
 from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.heads.base import Head, head_module
-from prm.heads.lora import check_base, merge_lora
+from prm.heads.lora import check_base, load_lora, merge_lora
 from prm.heads.partitioned import whole
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import encode_plain
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+_LANGUAGE = frozenset({"reward_tokens", "implicit"})  # heads of a language model
 _CLASSIFIERS = ("ForTokenClassification", "ForSequenceClassification")  # whose head another objective would lose
 
 
@@ -51,17 +53,20 @@ def build_model(
     dtype: str = "float32",
     attn_implementation: str | None = None,
     quantization_config: Any = None,
+    keep_adapter: bool = False,
 ) -> PreTrainedModel:
     """Load a checkpoint with the head of an objective.
 
     A checkpoint that already has such a head keeps it, so that training goes on from a published verifier; a LoRA
-    adapter with such a head is merged into its base first. Every dropout on the head is 0: transformers would put 0.1
-    on it, and its scores in training would not be those of inference.
+    adapter with such a head is merged into its base first, or stays an adapter where `keep_adapter` says so. Every
+    dropout on the head is 0: transformers would put 0.1 on it, and its scores in training would not be those of
+    inference.
 
     Args:
         head_init_tokens: texts of two single tokens, bad and good: the head starts as the language-model head's rows
             of these two, so that a PRM's first scores are the base's own next-token odds.
         quantization_config: of transformers, to load the weights in 4 or 8 bits (QLoRA).
+        keep_adapter: leave a LoRA adapter on its base, to be trained on as an adapter of that base.
 
     Raises:
         ConfigError: an unknown dtype, or tokens for a head that has none of its own.
@@ -73,7 +78,9 @@ def build_model(
     check_dtype(dtype)
     if head_init_tokens and head.labels is None:
         raise ConfigError(f"head_init_tokens start a fresh head, and objective {head.objective!r} has none; drop them")
-    source, adapter = _source(name_or_path, revision)
+    source, adapter = adapter_source(name_or_path)
+    if head_init_tokens and adapter:
+        raise ConfigError(f"head_init_tokens start a fresh head, and the adapter {name_or_path} has one; drop them")
     check_objective(name_or_path, head)
     loader: Any = getattr(transformers, head.auto_class)
     extra = {"attn_implementation": attn_implementation} if attn_implementation else {}
@@ -92,11 +99,11 @@ def build_model(
         raise ModelError(
             f"{name_or_path}: cannot be loaded with a {head.spec_head} head ({first_line(error)})"
         ) from error
+    disable_head_dropout(model)
     if adapter:
         if (Path(name_or_path) / SPEC_FILE).is_file():
             check_base(model, ScoringSpec.load(name_or_path).adapter_base, name_or_path)
-        model = _merged(model, name_or_path)
-    disable_head_dropout(model)
+        model = _with_adapter(model, name_or_path, head, keep_adapter)
     if head_init_tokens:
         init_head(
             model,
@@ -109,7 +116,7 @@ def build_model(
     return model
 
 
-def _source(name_or_path: str, revision: str | None) -> tuple[str, bool]:
+def adapter_source(name_or_path: str) -> tuple[str, bool]:
     """Where the weights are, and whether the name is that of an adapter on them."""
     if not (Path(name_or_path) / "adapter_config.json").is_file():
         return name_or_path, False
@@ -123,11 +130,14 @@ def _source(name_or_path: str, revision: str | None) -> tuple[str, bool]:
     return str(base), True
 
 
-def _merged(model: Any, adapter: str) -> Any:
+def _with_adapter(model: Any, adapter: str, head: Head, keep: bool) -> Any:
+    """The base with its adapter on it, or merged into it; trainable either way."""
     from peft import PeftModel
 
     try:
-        return merge_lora(PeftModel.from_pretrained(model, adapter))
+        if keep:
+            return load_lora(model, adapter, head)
+        return merge_lora(PeftModel.from_pretrained(model, adapter)).requires_grad_(True)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(
             f"{adapter}: the adapter does not fit {model.config._name_or_path}, its base by its own account "
@@ -136,7 +146,8 @@ def _merged(model: Any, adapter: str) -> Any:
 
 
 def check_objective(name_or_path: str, head: Head) -> None:
-    """Refuse a verifier of another objective: its head would be thrown away without a word.
+    """Refuse a verifier of another objective: its head would be thrown away without a word. A language model of
+    another objective is still a base to start from, and it is said that its scores are not.
 
     Raises:
         ModelError: what the checkpoint is, by its scoring spec.
@@ -144,12 +155,19 @@ def check_objective(name_or_path: str, head: Head) -> None:
     if not (Path(name_or_path) / SPEC_FILE).is_file():
         return
     found = ScoringSpec.load(name_or_path).head
-    language = {"reward_tokens", "implicit"}
-    if found != head.spec_head and not {found, head.spec_head} <= language and found not in language:
+    if found == head.spec_head:
+        return
+    same_class = {found, head.spec_head} <= _LANGUAGE
+    if not same_class and (found not in _LANGUAGE or adapter_source(name_or_path)[1]):
         raise ModelError(
             f"{name_or_path}: a verifier with a {found} head, and objective {head.objective!r} trains a "
             f"{head.spec_head} head; choose the objective of the checkpoint, or start from its base"
         )
+    warnings.warn(
+        f"{name_or_path} is a verifier with a {found} head; objective {head.objective!r} starts from its weights, and "
+        "its scores are not kept",
+        stacklevel=3,
+    )
 
 
 def _check_checkpoint(name: str, config: Any, head: Head, tokenizer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,40 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
         base = adapter.base_model_name_or_path
         if base and Path(base).is_dir():
             adapter.base_model_name_or_path = str(Path(base).resolve())
+    return _trainable(wrapped, name, full_precision)
+
+
+def with_lora(model: Any, config: LoraConfig, head: Head) -> Any:
+    """The model in a new LoRA; one that has an adapter already keeps it, for two would not be loaded as one, and it is
+    said where that adapter is of another shape than asked for."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return add_lora(model, config, head)
+    (adapter,) = model.peft_config.values()
+    has, asked = ({name: getattr(one, name) for name in ("r", "lora_alpha")} for one in (adapter, config))
+    if has != asked:
+        warnings.warn(
+            f"the training goes on with the adapter that is there, {has}, not {asked}; for another shape merge it "
+            "first, and start from the result",
+            stacklevel=3,
+        )
+    return model
+
+
+def load_lora(model: Any, adapter: str, head: Head) -> Any:
+    """A saved adapter on its base, to be trained further: what is saved again is an adapter of the same base."""
+    from peft import PeftModel
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    full_precision = not is_deepspeed_zero3_enabled()
+    name = head_name(model) if head.labels else None
+    wrapped = PeftModel.from_pretrained(model, adapter, is_trainable=True, autocast_adapter_dtype=full_precision)
+    return _trainable(wrapped, name, full_precision)
+
+
+def _trainable(wrapped: Any, name: str | None, full_precision: bool) -> Any:
+    """The wrapped model, when its head called `name` is trained with the adapter."""
     if name is None:
         return wrapped
     if full_precision:  # PEFT casts its adapters and not the head

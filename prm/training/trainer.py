@@ -29,7 +29,6 @@ from prm.errors import ConfigError
 from prm.fingerprint import base_probe
 from prm.heads import (
     RewardTokensHead,
-    add_lora,
     attends_causally,
     build_model,
     disable_head_dropout,
@@ -40,6 +39,7 @@ from prm.heads import (
     margins,
     read_at_positions,
     unwrapped,
+    with_lora,
 )
 from prm.losses import make_loss, read_class_weights
 from prm.model_shape import ModelShape
@@ -108,7 +108,11 @@ class VerifierTrainer(EvaluatingTrainer):
         self.head = head_to_train(args, processing_class)
         if isinstance(model, str):
             set_seed(args.seed)  # the head is drawn here
-            model = build_model(model, self.head, processing_class, head_init_tokens=args.head_init_tokens)
+            model = build_model(
+                *(model, self.head, processing_class),
+                head_init_tokens=args.head_init_tokens,
+                keep_adapter=peft_config is not None,
+            )
         self.head.check(model)
         disable_head_dropout(model)
         _check_separator(args.step_separator, processing_class)
@@ -117,10 +121,9 @@ class VerifierTrainer(EvaluatingTrainer):
                 "padding_free puts solutions one after the other, and each would be read with those before it: "
                 f"{type(model).__name__} attends both ways or carries a state from token to token; set it to false"
             )
-        self._adapter_base = ""
         if peft_config is not None:
-            model = add_lora(model, peft_config, self.head)
-            self._adapter_base = base_probe(unwrapped(model))
+            model = with_lora(model, peft_config, self.head)
+        self._adapter_base = base_probe(unwrapped(model)) if unwrapped(model) is not model else ""
         read_at_positions(model, self.head)
         if args.share_prompts > 1 or (args.padding_free and not why_not_by_rows(unwrapped(model))):
             attend_by_rows(unwrapped(model))

@@ -318,3 +318,48 @@ def test_an_adapter_knows_its_base_from_another_of_the_same_shape(
         Verifier.from_pretrained(adapter, device="cpu")
     with pytest.raises(ModelError, match="an adapter of another base"):
         VerifierTrainer(str(adapter), config(tmp_path / "more"), train_dataset=make_rows(8))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["in full", "as an adapter"])
+@pytest.mark.parametrize("objective", ["prm", "reward_tokens", "orm"])
+def test_training_goes_on_from_an_adapter_and_what_is_saved_scores_as_it_trained(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, objective: str, again: bool
+) -> None:
+    from peft import LoraConfig
+
+    rows = make_rows(8)
+    extra: dict[str, Any] = {"reward_tokens": ["-", "+"]} if objective == "reward_tokens" else {}
+    start: Any = str(base_dir())
+    for name, lora in (("first", True), ("second", again)):
+        adapter = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False) if lora else None
+        settings = config(tmp_path / name, objective=objective, learning_rate=0.1, **extra)
+        trainer: Any = VerifierTrainer(start, settings, train_dataset=rows, peft_config=adapter)
+        before = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+        trainer.train()
+        assert any(not torch.equal(p, before[n]) for n, p in trainer.model.named_parameters() if n in before)
+        trainer.save_model()
+        start = str(tmp_path / name)
+    assert (tmp_path / "second" / "adapter_config.json").is_file() == again
+    verifier = Verifier.from_pretrained(start, dtype="float32", device="cpu")
+    predicted = torch.tensor(trainer.predict(rows).predictions).sigmoid()
+    for row, expected in zip(rows, predicted, strict=True):
+        scores = verifier.score(row.prompt, row.completions)
+        assert scores == pytest.approx(expected[: len(scores)].tolist(), abs=2e-5)
+
+
+def test_an_adapter_of_a_language_model_is_no_start_for_another_class(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path
+) -> None:
+    from peft import LoraConfig
+
+    rows = make_rows(8)
+    tokens = {"objective": "reward_tokens", "reward_tokens": ["-", "+"]}
+    for name, lora in (("adapter", LoraConfig(r=2, target_modules="all-linear")), ("full", None)):
+        trainer: Any = VerifierTrainer(
+            str(base_dir()), config(tmp_path / name, **tokens), train_dataset=rows, peft_config=lora
+        )
+        trainer.save_model()
+    with pytest.raises(ModelError, match="with a reward_tokens head, and objective 'prm' trains a token_class"):
+        VerifierTrainer(str(tmp_path / "adapter"), config(tmp_path / "more"), train_dataset=rows)
+    with pytest.warns(UserWarning, match="starts from its weights, and its scores are not kept"):
+        VerifierTrainer(str(tmp_path / "full"), config(tmp_path / "more"), train_dataset=rows)
