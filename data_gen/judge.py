@@ -23,12 +23,12 @@ from prm.generation.completions_api import server_seed
 from prm.generation.http_client import HttpClient
 from prm.generation.http_policy import FailedAttempt
 from prm.generation.http_wire import plain_text
+from prm.generation.options import ServerOptions
 from prm.jsonl import dumps
 from prm.labels import LabelledRollout, StepLabel
 from prm.ledger import Ledger
 from prm.rollouts import Cost, Rollout
 
-from .options import ServerOptions
 from .verdicts import VERDICT_SCHEMA, JudgeTemplate, Verdict, VerdictStatus, read_verdict
 
 SOURCE = "judge"

@@ -25,7 +25,7 @@ from .sample_store import Row, problem_key
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
 from .search.frontier import Frontier
-from .search.tree import TreeSearch, nodes_to_row
+from .search.tree import Node, TreeSearch, nodes_from_row, nodes_to_row
 from .search.voting import decide
 from .steps import score_safely, steps_of
 from .workshop import Workshop
@@ -200,7 +200,17 @@ class EvalArena:
             advance(len(self.steps[index]))
         return rows
 
+    def trees(self, plan: TreePlan) -> list[list[Node]]:
+        """Every step that a live search drew on each problem, kept or not."""
+        return [nodes_from_row(row["nodes"]) for row in self._search_rows(plan)[2]]
+
     def _search(self, plan: TreePlan) -> list[Candidates]:
+        stage, key, rows = self._search_rows(plan)
+        graded = self.workshop.grade(stage, key, [[Rollout.from_dict(r) for r in row["rollouts"]] for row in rows])
+        return [self._grown_candidates(pool, row) for pool, row in zip(graded, rows, strict=True)]
+
+    def _search_rows(self, plan: TreePlan) -> tuple[str, Row, list[Row]]:
+        """The stage of a search in the store, its key there, and its rows."""
         named, settings = self.need_named(), self.workshop.settings
         n = sum(plan.widths)
         stage = f"{plan.strategy}-{n}-{_file_name(named.source)}"
@@ -222,8 +232,7 @@ class EvalArena:
             ready=lambda: (self.workshop.need_generator(plan.strategy).model, named.verifier),
             tell=lambda tally, indices, made: self._tell_grown(stage, key, tally, indices, made),
         )
-        graded = self.workshop.grade(stage, key, [[Rollout.from_dict(r) for r in row["rollouts"]] for row in rows])
-        return [self._grown_candidates(pool, row) for pool, row in zip(graded, rows, strict=True)]
+        return stage, key, rows
 
     def _tell_grown(self, stage: str, key: Row, tally: Tally, indices: Sequence[int], rows: Sequence[Row]) -> None:
         """How often the search's best solution is right so far, and the tokens of both models."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from prm.aggregation import AGGREGATIONS
 from prm.errors import ConfigError
 from prm.generation.base import SamplingParams
+from prm.generation.options import BackendOptions
 
 if TYPE_CHECKING:
     from prm.generation.base import Generator
@@ -35,7 +36,7 @@ LOCK_FILE = "eval.lock"
 
 
 @dataclass
-class EvalConfig:
+class EvalConfig(BackendOptions):
     """Problems, a generator or recorded samples, verifiers, and how to search."""
 
     output_dir: str = field(metadata={"help": "Directory of results, report and sample store"})
@@ -68,9 +69,12 @@ class EvalConfig:
     prm_path: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Verifiers, PRMs or ORMs: `path` or `name=path`, any number, and ensembles of them: "
-            "`name=mean(prm,orm)`, or min, product, majority"
+            "help": "Verifiers, PRMs or ORMs, any number: `path` or `name=path`; `name=http://host:8000#path` of one "
+            "on a vLLM pooling server; an ensemble of others: `name=mean(prm,orm)`, min, product or majority"
         },
+    )
+    prm_api_key_env: str = field(
+        default="", metadata={"help": "The environment variable that holds the pooling servers' key"}
     )
     controls: list[str] = field(
         default_factory=list, metadata={"help": "Names of verifiers that are controls, there to be beaten"}
@@ -168,6 +172,13 @@ class EvalConfig:
         },
     )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
+    problem: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Write a page for each of these problems, with its search trees: ids, or worst:K for the K where "
+            "the best method loses most against pass@n"
+        },
+    )
     overwrite: bool = field(
         default=False,
         metadata={"help": "Replace a finished run with other settings; samples that fit are used again"},
@@ -197,6 +208,9 @@ class EvalConfig:
             raise ConfigError("panel is for recorded samples: give rollouts, or drop it")
         if not self.rollouts and not self.model_name_or_path:
             raise ConfigError("nothing to evaluate: give model_name_or_path (a generator) or rollouts (samples)")
+        self.check_numbers()
+        if self.model_name_or_path:
+            self.check_engine(self.model_name_or_path, num_workers=self.num_workers, device=self.device)
         if self.temperature == 0 and self.n > 1 and not self.rollouts:
             raise ConfigError(f"temperature 0 gives the same sample n={self.n} times; set n to 1 or raise temperature")
         self.sampling()
@@ -248,7 +262,7 @@ def run_eval(
 
 def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
-    from .outputs import finished_result, show, write_outputs
+    from .outputs import finished_result, show, show_problems, write_outputs
     from .prepare import prepare
     from .report.labels import read_label_report
     from .run import evaluate
@@ -266,6 +280,8 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
     else:
         print(f"already finished: {config.output_dir}")
     show(config, result)
+    if config.problem:
+        show_problems(prepare(config, inputs, verifiers=verifiers, generator=generator), result)
     return result
 
 

@@ -17,8 +17,8 @@ from prm.aggregation import Aggregation
 from prm.errors import ConfigError, DataError, MissingFileError, ModelError
 from prm.fingerprint import fingerprint, weights_fingerprint
 from prm.generation.base import Generator
-from prm.generation.checkpoint import model_name, model_revision
 from prm.problems import Problem, load_problems
+from prm.remote_verifier import RemoteVerifier, split_url
 from prm.rollouts import Rollout
 from prm.scoring_spec import SPEC_FILE
 from prm.step_format import PromptFormat
@@ -172,20 +172,14 @@ def load_generator(config: EvalConfig, inputs: Inputs, in_memory: Generator | No
 
 
 def _generator(config: EvalConfig) -> Generator:
-    """The generator at `model_name_or_path`. The chat template is tried at once, so that a missing one is said before
-    any work."""
-    from prm.generation.hf import BATCH_TOKENS, HFGenerator
-
-    generator = HFGenerator.from_pretrained(
+    return config.generator(
         str(config.model_name_or_path),
         PromptFormat(template=config.prompt_template, chat=config.chat, system=config.system_prompt),
         device=config.device,
         dtype=config.dtype,
-        batch_tokens=config.max_batch_tokens or BATCH_TOKENS,
+        batch_tokens=config.max_batch_tokens or None,
         max_batch_rows=config.max_batch_rows or None,
     )
-    generator.prompt_ids("1+1")
-    return generator
 
 
 def _generator_key(config: EvalConfig, in_memory: Generator | None, store: SampleStore) -> tuple[str, str] | None:
@@ -195,7 +189,7 @@ def _generator_key(config: EvalConfig, in_memory: Generator | None, store: Sampl
     if not path:
         return None
     try:
-        return model_name(path), model_revision(path)
+        return config.identity(path)
     except (MissingFileError, ModelError):
         known = store.fact(_generator_fact(config))
         if known is None:
@@ -204,7 +198,7 @@ def _generator_key(config: EvalConfig, in_memory: Generator | None, store: Sampl
 
 
 def _generator_fact(config: EvalConfig) -> str:
-    return f"generator {config.model_name_or_path} {config.dtype or ''}"
+    return f"generator {config.backend} {config.model_name_or_path} {config.dtype or ''}"
 
 
 def _verifier_fact(config: EvalConfig, path: str) -> str:
@@ -243,6 +237,9 @@ def _key_in_memory(verifier: StepVerifier) -> str:
 def _identity(path: str, known: Row | None) -> str:
     """A checkpoint's fingerprint; of one on the Hub, its name and the commit of it that is loaded. Where neither can
     be seen, what is known of it from before, or its name alone: loading it says what is wrong."""
+    if served := split_url(path):
+        place = _identity(served[1], None)
+        return str(known["key"]) if known and place == served[1] else f"{place} served"
     otherwise = known["key"] if known else path
     path = expand_embedded(path)
     if Path(path).exists():
@@ -329,6 +326,9 @@ def split_name(entry: str) -> tuple[str, str]:
 def _load(path: str, name: str, config: EvalConfig) -> StepVerifier:
     from prm.verifier import Verifier
 
+    if served := split_url(path):
+        urls, place = served
+        return RemoteVerifier.connect(config.server_settings(list(urls), config.prm_api_key_env), place, name=name)
     return Verifier.from_pretrained(
         path, device=config.device, dtype=config.dtype, name=name, batch_tokens=config.max_batch_tokens or None
     )

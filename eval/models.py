@@ -7,6 +7,8 @@ come from is `prm.eval.inputs`'s business.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -33,6 +35,8 @@ class ModelFacts:
         num_parameters: what FLOPs are counted with.
         attention_flops_per_pair: FLOPs of one token that attends to another, in all layers; 0 where unknown.
         cache_bytes_per_token: of its key-value cache; 0 where unknown.
+        keeps_state: whether it can keep its caches for the length of a search, so that tokens are read once.
+        vocabulary: identifies its tokenizer's vocabulary; empty where unknown.
         spec: a verifier's; `None` for a generator.
     """
 
@@ -42,6 +46,8 @@ class ModelFacts:
     num_parameters: int = 0
     attention_flops_per_pair: float = 0.0
     cache_bytes_per_token: int = 0
+    keeps_state: bool = False
+    vocabulary: str = ""
     spec: ScoringSpec | None = None
 
     @property
@@ -67,8 +73,18 @@ def facts_of(model: Any, key: str) -> ModelFacts:
         num_parameters=model.num_parameters,
         attention_flops_per_pair=float(getattr(model, "attention_flops_per_pair", 0.0)),
         cache_bytes_per_token=int(getattr(model, "cache_bytes_per_token", 0)),
+        keeps_state=hasattr(model, "carry") or hasattr(model, "session"),
+        vocabulary=_vocabulary(getattr(model, "tokenizer", None)),
         spec=getattr(model, "spec", None),
     )
+
+
+def _vocabulary(tokenizer: Any) -> str:
+    if tokenizer is None:
+        return ""
+    special = getattr(tokenizer, "added_tokens_decoder", {})  # a model's class may add some to the same vocabulary
+    tokens = sorted((token, number) for token, number in tokenizer.get_vocab().items() if number not in special)
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:12]
 
 
 class Lazy(Generic[ModelT]):

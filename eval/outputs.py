@@ -59,6 +59,17 @@ def show(config: EvalConfig, result: EvalResult) -> None:
         print(f"report: {path if path.is_file() else write_report(config, result, path, PICTURE_FILE)}")
 
 
+def show_problems(run: Run, result: EvalResult) -> None:
+    """Write the pages of the problems that the config asks for, from what the store has, and say where they are."""
+    from .report.problem_pages import write_problem_pages
+
+    try:
+        for page in write_problem_pages(run, result, run.config.problem):
+            print(f"problem: {page}")
+    finally:
+        run.workshop.close()
+
+
 def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult | None:
     """The results of a finished run with these settings, or `None` where there is something to do: results of another
     format are made again from the store.

@@ -182,6 +182,25 @@ def _counts(run: Run) -> dict[str, int]:
     }
 
 
+def _about_models(run: Run) -> list[str]:
+    """Who read whole prefixes at every step of a search, and who reads texts because its tokenizer is another."""
+    prms = [arena.need_named().facts for arena in run.arenas if arena.name in run.guides and arena.kind == "prm"]
+    generator = run.workshop.generator.facts if run.workshop.generator else None
+    searched = any(strategy.live and strategy.kinds for strategy in run.strategies)
+    notes = [
+        f"{facts.name} keeps no state of a search here: it was given whole prefixes at every step, and they are billed"
+        for facts in [*prms, *([generator] if generator else [])]
+        if searched and not facts.keeps_state
+    ]
+    verifiers = {arena.need_named().source: arena.need_named().facts for arena in run.arenas}
+    return notes + [
+        f"{name} has another tokenizer than the generator: it reads the text, encoded anew, and is billed for its own "
+        "tokens"
+        for name, facts in verifiers.items()
+        if generator and generator.vocabulary and facts.vocabulary not in ("", generator.vocabulary)
+    ]
+
+
 def _notes(run: Run) -> list[str]:
     notes = []
     for arena in {arena.need_named().source: arena for arena in run.arenas}.values():
@@ -191,6 +210,7 @@ def _notes(run: Run) -> list[str]:
                 f"{arena.need_named().source} could not read {unread} samples (no step in them, or longer than its "
                 "max_length); they rank below every other"
             )
+    notes += _about_models(run)
     counts = _counts(run)
     if counts["no_answer"] == counts["samples"]:
         notes.append("no sample has an answer that could be extracted; check the prompt and max_new_tokens")

@@ -28,13 +28,18 @@ RESULTS_FILE = "results.json"
 # Options that say where and how fast, and those that `run_settings` replaces by what they name.
 NO_SETTINGS = {
     *("output_dir", "from_run", "device", "num_workers", "max_batch_tokens", "max_batch_rows", "overwrite", "report"),
+    "problem",
+    *("endpoint_urls", "api_key_env", "prm_api_key_env", "max_concurrency", "max_retries"),
+    *("connect_timeout", "request_timeout"),
+    *("choices_per_request", "served_model_name", "tokenizer_name_or_path"),
     *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report", "policy", "compare_to"),
 }
 
 
 def run_settings(config: EvalConfig, inputs: Inputs) -> dict[str, Any]:
     """The settings that decide a run's results, as JSON values; files and models by their content."""
-    settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
+    left_out = NO_SETTINGS | config.unused_settings()
+    settings = {name: value for name, value in asdict(config).items() if name not in left_out}
     clusters = clusters_of(inputs.problems)
     settings |= {
         "dataset": evaluated_on(config),
