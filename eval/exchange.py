@@ -216,6 +216,21 @@ def exchange(
     )
 
 
+def check_sides(small_parameters: int, large: Side) -> None:
+    """See that two models can be compared, before anything is spent on the small one.
+
+    Args:
+        small_parameters: 0 where there is no generator.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not small_parameters:
+        raise ConfigError("compare_to needs a generator on this side too; give model_name_or_path instead of rollouts")
+    exchange_multiple(large.num_parameters / small_parameters, None)
+    _once(large)
+
+
 def _once(side: Side) -> MethodResult:
     """A model sampled once, which is pass@1."""
     found = side.line("pass_at_n", 1)

@@ -15,7 +15,7 @@ from prm.problems import Problem
 from .arena import EvalArena
 from .ensemble import split_ensembles
 from .ensemble_arena import EnsembleArena
-from .exchange import Side, read_side
+from .exchange import Side, check_sides, read_side
 from .inputs import Inputs, folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
 from .policy import Policy
@@ -89,6 +89,8 @@ def prepare(
     if inputs.generator_key and (inputs.recorded is None or any(s.live for s in strategies)):
         lazy = load_generator(config, inputs, generator)
     larger = read_side(config.compare_to, inputs.problems) if config.compare_to else None
+    if larger is not None:
+        check_sides(lazy.facts.num_parameters if lazy else 0, larger)
     ns = [inputs.n] if config.panel else _reported(inputs.n, config.report_n)
 
     def with_seed(seed: int, repeats: tuple[Run, ...] = ()) -> Run:

@@ -171,5 +171,9 @@ def test_a_small_generator_under_search_is_compared_with_a_larger_one(
     assert found.lines[-1].over_sampled.low > 0  # a perfect verifier and many samples
     again = run_eval(chosen, **models).exchange
     assert again == found
+    backwards = {**models, "generator": module_world.Generator(module_world.careless, num_parameters=60)}
+    with pytest.raises(ConfigError, match=r"needs a larger model to compare to; this one has 0\.5 times"):
+        run_eval(replace(chosen, output_dir=str(tmp_path / "backwards")), **backwards)
+    assert backwards["generator"].calls == 0
     with pytest.raises(ConfigError, match="compared on the same problems"):
         run_eval(replace(chosen, num_problems=16, output_dir=str(tmp_path / "fewer")), **models)
