@@ -336,6 +336,13 @@ class VerifierTrainer(EvaluatingTrainer):
 
         return SequentialSampler(eval_dataset)
 
+    def _run_epoch(self, *args: Any, **named: Any) -> None:
+        """As transformers', which takes one step too many where a run was killed after its last one, amid an epoch."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **named)
+
     # Saving
 
     def _save_rng_state(self, output_dir: str) -> None:

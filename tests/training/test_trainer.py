@@ -363,3 +363,18 @@ def test_an_adapter_of_a_language_model_is_no_start_for_another_class(
         VerifierTrainer(str(tmp_path / "adapter"), config(tmp_path / "more"), train_dataset=rows)
     with pytest.warns(UserWarning, match="starts from its weights, and its scores are not kept"):
         VerifierTrainer(str(tmp_path / "full"), config(tmp_path / "more"), train_dataset=rows)
+
+
+def test_a_run_that_was_killed_after_its_last_step_takes_no_other(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path
+) -> None:
+    """Killed while the last evaluation ran: the step that transformers would take once more is another model."""
+    rows = make_rows(12)
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 4, "learning_rate": 0.1}  # 6 steps an epoch
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path, **settings), train_dataset=rows)
+    trainer.train()
+    weights = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    again: Any = VerifierTrainer(str(base_dir()), config(tmp_path, **settings), train_dataset=rows)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 4
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again.model.state_dict().items())
