@@ -1,0 +1,112 @@
+"""What goes wrong in an evaluation says what it is, loses nothing, and stops the run only where it has to."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prm.eval.evaluate_search import EvalConfig, main, run_eval
+
+from prm.config import run_main
+from prm.jsonl import write_jsonl
+
+
+def config(folder: Path, **options: Any) -> EvalConfig:
+    defaults = {"model_name_or_path": "in memory", "num_problems": 4, "n": 4, "max_new_tokens": 100, "report": False}
+    return EvalConfig(output_dir=str(folder), **{**defaults, **options})
+
+
+def test_an_empty_completion_neither_votes_nor_stops_the_run(world: SimpleNamespace, tmp_path: Path) -> None:
+    def sometimes_silent(problem: str, text: str, rng: random.Random) -> str:
+        return "" if rng.random() < 0.5 else world.careless(problem, text, rng)
+
+    generator, verifier = world.Generator(sometimes_silent), world.Verifier(world.truth)
+    result = run_eval(config(tmp_path), verifiers={"prm": verifier}, generator=generator)
+    silent = result.counts["no_answer"]
+    assert 0 < silent < result.counts["samples"]
+    assert f"prm could not read {silent} samples (no step in them" in result.notes[0]
+    assert all(steps for _, steps in verifier.read)
+    assert result.find("best_of_n", 4, "prm").accuracy.mean == result.find("pass_at_n", 4).accuracy.mean > 0
+
+
+def test_samples_without_any_answer_are_said_and_score_nothing(world: SimpleNamespace, tmp_path: Path) -> None:
+    generator = world.Generator(lambda problem, text, rng: "I do not know\nwhat to say")
+    with pytest.warns(UserWarning, match="no sample has an answer that could be extracted; check the prompt"):
+        result = run_eval(config(tmp_path), verifiers={"prm": world.Verifier(world.truth)}, generator=generator)
+    assert {line.accuracy.mean for line in result.methods} == {0.0}
+    assert any("no sample has an answer" in note for note in result.notes)
+
+
+def test_a_step_format_that_the_generator_never_produces_is_said_at_the_first_batch(
+    world: SimpleNamespace, tmp_path: Path
+) -> None:
+    def one_line(problem: str, text: str, rng: random.Random) -> str:
+        return world.careless(problem, text, rng).replace("\n", "; ")
+
+    generator = world.Generator(one_line)
+    with pytest.warns(
+        UserWarning, match="contains the verifier's step separator.*so beam_search has no step to choose"
+    ):
+        run_eval(
+            config(tmp_path, approach=["beam_search"]),
+            verifiers={"prm": world.Verifier(lambda problem, steps: [0.5] * len(steps))},
+            generator=generator,
+        )
+
+
+def test_contexts_that_overflow_are_truncated_solutions(tiny_models: SimpleNamespace, tmp_path: Path) -> None:
+    """The tiny generator reads 256 tokens; one prompt fills them, another leaves no room for a solution."""
+    problems = [{"unique_id": str(size), "problem": "1+" * (size // 2), "answer": "1"} for size in (20, 250, 600)]
+    write_jsonl(tmp_path / "problems.jsonl", problems)
+    chosen = EvalConfig(
+        output_dir=str(tmp_path / "run"),
+        dataset_name=str(tmp_path / "problems.jsonl"),
+        model_name_or_path=tiny_models.generator,
+        prm_path=[f"tiny={tiny_models.verifier}"],
+        device="cpu",
+        **{"n": 2, "beam_width": 2, "num_iterations": 2, "max_new_tokens": 16, "report": False},
+    )
+    with pytest.warns(UserWarning):
+        result = run_eval(chosen)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert rows[2]["stop_reasons"] == ["length", "length"] and rows[2]["completions"] == ["", ""]
+    assert result.counts["truncated"] >= 2
+
+
+def test_bad_input_is_one_message_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "run" / "store"
+    store.mkdir(parents=True)
+    (store / "samples-0123456789ab.jsonl").write_text('{"key": "a", "rollouts": []}\n')
+    model = ["--model_name_or_path", "embedded:generator", "--num_problems", "2"]
+    for arguments, words in (
+        ([*model, "--output_dir", str(tmp_path / "run")], "is a sample store of version 1"),
+        (["--from", str(tmp_path / "nowhere")], "no run of prm eval is there"),
+        (
+            [
+                *model,
+                "--output_dir",
+                str(tmp_path / "a"),
+                "--n",
+                "6",
+                "--approach",
+                "beam_search",
+                "--prm_path",
+                "embedded:base",
+            ],
+            "n=6 is not divisible by beam_width=4",
+        ),
+        ([*model, "--output_dir", str(tmp_path / "a"), "--prm_path", "http://host:1"], "needs its scoring spec"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["prm eval", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            run_main(main)
+        said = capsys.readouterr().err
+        said = said.splitlines()[-1]  # behind the bars of loading
+        assert stop.value.code == 2 and said.startswith("error: ") and words in said
