@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm.stats.estimators import choice_shares, subset_shares
-from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_of_means
+from prm.stats.intervals import Estimate, ResampledMeans, bootstrap_mean, bootstrap_of_means
 from prm.stats.selection import gain_of_the_chosen
 
 from ..results import MethodResult
@@ -23,6 +23,7 @@ from ..search.base import Candidates
 from .evidence import Evidence
 
 FloatArray = NDArray[np.float64]
+SCORE, RIGHT, STEPS, CHARACTERS, REPEATED, DUPLICATES = range(6)  # columns of `_Solutions.taken_among`
 
 
 @dataclass(frozen=True)
@@ -161,31 +162,29 @@ class _Solutions:
 def _chosen(
     method: str, verifier: str, n: int, table: FloatArray, seed: int, clusters: Sequence[str] | None
 ) -> Chosen:
-    """The columns of `table` are those of `_Solutions.taken_among`, its rows the problems."""
+    """From the rows (`_Solutions.taken_among`) of all problems."""
 
-    def mean(values: FloatArray) -> Estimate:
-        return bootstrap_mean(values, seed=seed, clusters=clusters)
+    means = ResampledMeans.of(table, seed=seed, clusters=clusters)
 
-    score, right, steps, characters, repeated, duplicates = table.T
+    def mean(column: int) -> Estimate:
+        return means.estimate(lambda drawn: drawn[:, column])
 
-    def per_step(what: FloatArray) -> Estimate:
-        columns = np.stack([what, steps], axis=1)
-        return bootstrap_of_means(_ratio, columns, seed=seed, clusters=clusters)
+    def per_step(column: int) -> Estimate:
+        return means.estimate(lambda drawn: _ratio(drawn[:, column], drawn[:, STEPS]))
 
     return Chosen(
         method,
         verifier,
         n,
-        score=mean(score),
-        accuracy=mean(right),
-        excess=mean(score - right),
-        steps=mean(steps),
-        step_length=per_step(characters),
-        repeated=per_step(repeated),
-        duplicates=mean(duplicates),
+        score=mean(SCORE),
+        accuracy=bootstrap_mean(table[:, RIGHT], seed=seed, clusters=clusters),
+        excess=means.estimate(lambda drawn: drawn[:, SCORE] - drawn[:, RIGHT]),
+        steps=mean(STEPS),
+        step_length=per_step(CHARACTERS),
+        repeated=per_step(REPEATED),
+        duplicates=mean(DUPLICATES),
     )
 
 
-def _ratio(means: FloatArray) -> FloatArray:
-    found: FloatArray = np.full(len(means), np.nan)
-    return np.divide(means[:, 0], means[:, 1], out=found, where=means[:, 1] > 0)
+def _ratio(what: FloatArray, steps: FloatArray) -> FloatArray:
+    return np.divide(what, steps, out=np.full(len(what), np.nan), where=steps > 0)

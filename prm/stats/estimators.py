@@ -25,6 +25,7 @@ ENUMERATE_UP_TO = 20_000  # subsets; covers every n of M = 16, where C(16, 8) = 
 TIE_TOLERANCE = 1e-9  # relative; two sums of the same scores in another order differ by less
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
@@ -50,7 +51,9 @@ def best_of_n(scores: ArrayLike, correct: ArrayLike, n: int) -> float:
         DataError: other lengths than one score and one verdict per sample, or a score that is not a number.
     """
     right = _vector(correct, "correct", bool)
-    return float(choice_shares(_vector(scores, "scores", float, length=len(right)), n) @ right)
+    block, sizes, shares = _tied_blocks(_vector(scores, "scores", float, length=len(right)), n)
+    # Block by block: where all that can win are right, the result is 1, and no sum of thirds.
+    return float(shares @ (np.bincount(block, weights=right) / sizes))
 
 
 def choice_shares(scores: ArrayLike, n: int) -> FloatArray:
@@ -61,12 +64,18 @@ def choice_shares(scores: ArrayLike, n: int) -> FloatArray:
         ConfigError: n is not between 1 and M.
         DataError: a score that is not a number.
     """
-    values = _vector(scores, "scores", float)
+    block, sizes, shares = _tied_blocks(_vector(scores, "scores", float), n)
+    alone: FloatArray = (shares / sizes)[block]
+    return alone
+
+
+def _tied_blocks(values: FloatArray, n: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """The block of equal scores that each sample is in, (M,), and of each block its size and how often it holds the
+    winner among n samples, (B,)."""
     below = subset_shares(len(values), n)
     _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(sizes)
-    shares: FloatArray = ((below[ends] - below[ends - sizes]) / sizes)[block]
-    return shares
+    return block, sizes.astype(np.float64), below[ends] - below[ends - sizes]
 
 
 def majority_at_n(classes: ArrayLike, correct: ArrayLike, n: int) -> float:

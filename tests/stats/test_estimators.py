@@ -89,6 +89,12 @@ def test_any_number_of_the_chosen_sample_is_its_mean_over_all_subsets(case: Case
         assert shares @ np.array(classes) == pytest.approx(sum(means) / len(means), abs=1e-12)
 
 
+def test_a_certain_result_is_exactly_one() -> None:
+    # Seven equal winners: 7 * (1 / 7) in floats is less than 1, and no longer a yes or no.
+    assert best_of_n([0.5] * 7 + [0.1] * 4, [True] * 7 + [False] * 4, 11) == 1.0
+    assert best_of_n([0.5] * 7 + [0.1] * 4, [False] * 7 + [True] * 4, 11) == 0.0
+
+
 def test_hand_worked_examples() -> None:
     correct = [True, False, False, False]
     assert pass_at_n(correct, 2) == pytest.approx(1 - 3 / 6)
