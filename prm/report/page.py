@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.errors import DataError
 from prm.report.formatting import MISSING, Column, Row, as_columns, format_cell, format_rows, to_csv
+from prm.report.outline import SearchOutline, outline_values
 from prm.report.svg import theme_css
 
 if TYPE_CHECKING:
@@ -116,13 +117,15 @@ class Solution:
 
 @dataclass(frozen=True)
 class Section:
-    """A headed part of the report: text (paragraphs parted by blank lines), then figures, tables and solutions."""
+    """A headed part of the report: text (paragraphs parted by blank lines), then figures, tables, solutions and
+    search trees."""
 
     title: str
     text: str = ""
     figures: Sequence[Figure | Choice] = ()
     tables: Sequence[Table] = ()
     solutions: Sequence[Solution] = ()
+    trees: Sequence[SearchOutline] = ()
 
 
 def render_report(
@@ -157,7 +160,7 @@ def render_report(
         facts=[(name, format_cell(value, Column(name)).text) for name, value in header_facts.items()],
         highlights=highlights,
         provenance=provenance or {},
-        sections=[_section(section) for section in sections],
+        sections=[_section(section, number) for number, section in enumerate(sections, start=1)],
         footer=footer,
     )
     return page if page.endswith("\n") else page + "\n"
@@ -172,13 +175,15 @@ def write_report(path: str | Path, page: str) -> Path:
     return partial.replace(path)
 
 
-def _section(section: Section) -> dict[str, Any]:
+def _section(section: Section, number: int) -> dict[str, Any]:
+    trees = [outline_values(tree, f"tree-{number}-{place}") for place, tree in enumerate(section.trees, start=1)]
     return {
         "title": section.title,
         "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
         "figure_rows": _figure_rows(section.figures),
         "tables": [_table(table) for table in section.tables],
         "solutions": [_solution(solution) for solution in section.solutions],
+        "trees": [{**tree, "svg": _markup(tree["svg"])} for tree in trees],
     }
 
 
