@@ -3,6 +3,7 @@ fit; and the exchange with a larger generator's run."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,17 @@ def test_only_measured_difficulties_are_billed_and_said_apart(made: SimpleNamesp
     assert 0 < line.bill.difficulty_flops < line.bill.flops
     assert made.result.find("compute_optimal_oracle", 8, "perfect").oracle
     assert made.result.best.key != "compute_optimal_oracle/perfect@8"
+
+
+def test_probes_are_samples_of_their_own(made: SimpleNamespace) -> None:
+    drawn = {}
+    for file in (made.folder / "store").glob("samples-*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        texts = [[rollout["steps"] for rollout in row["rollouts"]] for row in sorted(rows, key=lambda row: row["key"])]
+        drawn[len(texts[0])] = texts
+    shared, probes = drawn.pop(8), drawn.pop(2)
+    assert not drawn and len(shared) == len(probes) == 32
+    assert sum(probe == samples[:2] for probe, samples in zip(probes, shared, strict=True)) < 16
 
 
 def test_the_same_command_reads_the_policies_back(made: SimpleNamespace) -> None:
