@@ -47,6 +47,10 @@ class ModelError(PrmError, ValueError):
     """A checkpoint that is not what it is used as."""
 
 
+class OutOfMemoryError(PrmError, MemoryError):
+    """The smallest possible batch does not fit into memory."""
+
+
 class HubError(PrmError, RuntimeError):
     """A refused or failed exchange with the Hugging Face Hub."""
 

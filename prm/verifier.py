@@ -21,6 +21,7 @@ from prm.generation.checkpoint import LOAD_ERRORS, check_dtype, first_line
 from prm.heads import head_class, head_to_read, last_hidden_states, margins, unwrapped
 from prm.heads.implicit import cumulative_log_probabilities
 from prm.model_shape import attention_costs
+from prm.out_of_memory import in_halves
 from prm.public.loading import load_public, published
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
@@ -143,7 +144,8 @@ class Verifier:
         encoded = [self.encode(problem, steps) for problem, steps in items]
         results: list[StepScores | None] = [None] * len(items)
         for batch in self._batches(encoded):
-            for index, scores in zip(batch, self._forward([encoded[i] for i in batch]), strict=True):
+            found = in_halves(self._forward, [encoded[index] for index in batch])
+            for index, scores in zip(batch, found, strict=True):
                 tokens = len(encoded[index].input_ids)
                 results[index] = StepScores(tuple(scores), tokens, attended=tokens * (tokens + 1) // 2)
             if progress:

@@ -19,6 +19,7 @@ from prm.generation.plan import plan_batches, slots_that_fit
 from prm.generation.prompt_ids import PromptIds
 from prm.generation.stopping import StopTexts
 from prm.model_shape import attention_costs
+from prm.out_of_memory import in_halves
 from prm.rollouts import Cost, StopReason
 from prm.step_format import PromptFormat
 
@@ -168,10 +169,13 @@ class HFGenerator:
         progress: Callable[[int], None] | None = None,
         carried: Carried | None = None,
     ) -> list[Completion]:
-        """Answer the requests, in order, batch by batch; `carried` are the contexts that need no reading."""
+        """Answer the requests, in order, batch by batch; `carried` are the contexts that need no reading. A batch that
+        memory does not suffice for is halved."""
         completions: dict[int, Completion] = {}
         for batch in batches:
-            answers = self._run_batch([requests[i] for i in batch], sampling, carried)
+            answers = in_halves(
+                lambda some: self._run_batch(some, sampling, carried), [requests[index] for index in batch]
+            )
             completions.update(zip(batch, answers, strict=True))
             if progress:
                 progress(len(batch))

@@ -11,6 +11,7 @@ search `prefilled + generated` tokens are those that went through the model, and
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -107,21 +108,17 @@ class _KnownPrompts:
         self.model, self.prompts, self.known = model, prompts, known
         self.new = [row for row, one in enumerate(known) if one is None]
         self.others = prompt_reader(model, [prompts[row] for row in self.new], may_share=may_share)
-        self._prefilled = [0] * len(prompts)
-
-    @property
-    def prefilled(self) -> list[int]:
-        for row, tokens in zip(self.new, self.others.prefilled, strict=True):
-            self._prefilled[row] = tokens
-        return self._prefilled
+        self.prefilled = [0] * len(prompts)
 
     def read(self, rows: range) -> list[Reading]:
         readings = []
         if known := [row for row in rows if self.known[row] is not None]:
             readings.append(self._continue(known))
-        if new := [at for at, row in enumerate(self.new) if row in rows]:
-            found = self.others.read(range(new[0], new[-1] + 1))
+        if new := range(bisect_left(self.new, rows.start), bisect_left(self.new, rows.stop)):
+            found = self.others.read(new)
             readings += [replace(one, rows=[self.new[at] for at in one.rows]) for one in found]
+            for at in new:
+                self.prefilled[self.new[at]] = self.others.prefilled[at]
         return readings
 
     def _continue(self, rows: Sequence[int]) -> Reading:
@@ -136,7 +133,7 @@ class _KnownPrompts:
             assert known is not None
             if self.prompts[row] not in beginnings:
                 beginnings[self.prompts[row]] = known
-                self._prefilled[row] = 0 if known.unread else 1
+                self.prefilled[row] = 0 if known.unread else 1
                 known.unread = False
         distinct = sorted(beginnings, key=lambda ids: _place_of(beginnings[ids].row, len(ids) - 1))
         lengths = [len(ids) - 1 for ids in distinct]

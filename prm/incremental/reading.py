@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from prm.generation.kept_rows import KeptRows, kept_spans
+from prm.generation.kept_rows import KeptRow, KeptRows, kept_spans
 from prm.heads import margins, unwrapped
 from prm.heads.implicit import ImplicitHead, cumulative_log_probabilities
 from prm.incremental.tree import Node, Segment
@@ -34,8 +34,8 @@ class SegmentReader:
         self.pad_id = verifier.tokenizer.pad_token_id or 0
         self.positions_end = getattr(self.models[0].config.get_text_config(), "max_position_embeddings", None) or 2**31
 
-    def read(self, segments: Sequence[Segment]) -> None:
-        """Read segments whose bases are read."""
+    def read(self, segments: Sequence[Segment]) -> list[KeptRow]:
+        """Read segments whose bases are read; the row of each, in the order they were read in."""
         import torch
 
         segments = sorted(segments, key=_place_of)
@@ -58,9 +58,11 @@ class SegmentReader:
             ]
             self._score(segments, hidden)
         places = [(at, past - segment.start) for at, segment in enumerate(segments)]
-        for segment, row in zip(segments, self.kept.add(caches, places, len(segments)), strict=True):
+        rows = self.kept.add(caches, places, len(segments))
+        for segment, row in zip(segments, rows, strict=True):
             for node in segment.nodes:
                 node.row = row
+        return rows
 
     def _past(self, segments: Sequence[Segment], index: int, width: int) -> Any:
         """What stands before each segment, with room for `width` columns more."""

@@ -20,6 +20,7 @@ from prm.errors import FormatError
 from prm.generation.kept_rows import KeptRow, KeptRows
 from prm.incremental.reading import SegmentReader, models_of
 from prm.incremental.tree import Item, Node, ScoreTree, Segment, segments_of, unread
+from prm.out_of_memory import in_halves
 
 if TYPE_CHECKING:
     from prm.verifier import StepScores, Verifier
@@ -98,7 +99,7 @@ class IncrementalSession:
         for _, level in groupby(segments, key=lambda segment: segment.level):
             for together in self._passes(sorted(level, key=_by_shape)):
                 self.kept.make_room(sum(segment.end for segment in together), pinned)
-                self.reader.read(together)
+                in_halves(self.reader.read, together)
                 pinned |= {segment.nodes[-1].row for segment in together if segment.nodes[-1].row is not None}
 
     def _passes(self, segments: Sequence[Segment]) -> Iterator[list[Segment]]:
