@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from prm.aggregation import Aggregation, aggregate
 from prm.verifier import StepScores
@@ -16,6 +17,8 @@ from ..steps import split_by
 from .base import UNCHOOSABLE, StepVerifier
 from .sessions import Item, scoring_session
 from .tree import Branch, TreeSearch
+
+REMEMBERED_TEXTS = 1 << 16
 
 Score = Callable[[Sequence[Item]], list[StepScores | None]]
 
@@ -35,6 +38,7 @@ class Guide:
     def __init__(self, verifier: StepVerifier, aggregation: Aggregation):
         self.session, self.aggregation = scoring_session(verifier), aggregation
         self.separator = verifier.spec.step_format.step_separator
+        self._steps = lru_cache(REMEMBERED_TEXTS)(self._split)  # a text is asked about, scored and kept
 
     def scored(self, open_ones: Sequence[Question], finished: Sequence[Question]) -> list[Branch]:
         """The branches with their scores, the open ones first; one call for all of them, unless finished solutions
@@ -74,5 +78,5 @@ class Guide:
             question.search.note_scores(branch, step=len(self._steps(branch.text)) - 1)
         return branch
 
-    def _steps(self, text: str) -> tuple[str, ...]:
+    def _split(self, text: str) -> tuple[str, ...]:
         return split_by(text, self.separator).steps
