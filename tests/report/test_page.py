@@ -14,7 +14,18 @@ import pytest
 
 from prm.errors import DataError
 from prm.report.formatting import Column
-from prm.report.page import Figure, ScoredStep, Section, Solution, Table, render_report, write_report
+from prm.report.page import (
+    MOST_OPTIONS,
+    Choice,
+    Figure,
+    Highlight,
+    ScoredStep,
+    Section,
+    Solution,
+    Table,
+    render_report,
+    write_report,
+)
 from prm.report.plots import Series, line_plot
 from prm.stats.intervals import Estimate
 
@@ -179,3 +190,36 @@ def test_a_report_is_written_whole(tmp_path: Path) -> None:
     path = write_report(tmp_path / "new" / "report.html", demo_page())
     assert path.read_text(encoding="utf-8") == demo_page()
     assert [child.name for child in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_choice_shows_one_figure_and_holds_all() -> None:
+    svg = [line_plot([Series(name, [1, 2], [0.1, 0.2])], title=name, x_label="x", y_label="y") for name in "abc"]
+    options = [(name, Figure(one, f"caption {name}")) for name, one in zip("abc", svg, strict=True)]
+    page = render_report("t", "", "", [Section("s", figures=[Choice("Against", options)])], {})
+    found = outline(page)
+    radios = [value for tag, name, value in found.attributes if (tag, name) == ("input", "id")]
+    targets = [value for tag, name, value in found.attributes if (tag, name) == ("label", "for")]
+    assert len(radios) == 3 and radios == targets and page.count(" checked>") == 1
+    assert all(f"caption {name}" in page for name in "abc")
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert all(f"input:nth-of-type({n}):checked" in style for n in range(1, MOST_OPTIONS + 1))
+
+
+def test_a_choice_of_one_is_its_figure_and_one_of_none_is_refused() -> None:
+    svg = line_plot([Series("a", [1, 2], [0.1, 0.2])], title="t", x_label="x", y_label="y")
+    page = render_report("t", "", "", [Section("s", figures=[Choice("Against", [("n", Figure(svg))])])], {})
+    assert "<input" not in page and page.count("<svg") == 1
+    with pytest.raises(DataError, match="has 0 options"):
+        render_report("t", "", "", [Section("s", figures=[Choice("Against", [])])], {})
+
+
+def test_highlights_provenance_and_folded_tables_are_in_the_page() -> None:
+    table = Table(["a"], [["x"]], "caption", "long.csv", folded="All 99 lines")
+    page = render_report(
+        "t", "", "", [Section("s", tables=[table])], {},
+        highlights=[Highlight("Gain", "+7.3 points", "clear of zero")],
+        provenance={"Settings": {"n": "16"}, "Versions": {"torch": "2.13"}},
+    )  # fmt: skip
+    text = " ".join(" ".join(outline(page).texts).split())
+    assert "Gain +7.3 points clear of zero" in text and "Settings, versions" in text and "torch 2.13" in text
+    assert page.index("All 99 lines") < page.index("long.csv")
