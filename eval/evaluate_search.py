@@ -57,7 +57,11 @@ class EvalConfig(BackendOptions):
     chat: bool = field(default=False, metadata={"help": "Render the prompt with the generator's chat template"})
     system_prompt: str = field(default="", metadata={"help": "System turn of a chat prompt"})
     rollouts: str | None = field(
-        default=None, metadata={"help": "Recorded samples (`rollouts.jsonl`) instead of a generator"}
+        default=None,
+        metadata={
+            "help": "Recorded samples instead of a generator: `rollouts.jsonl`, or a file (.jsonl, .parquet) in "
+            "search-and-learn's columns, whose scores become the verifier `recorded`"
+        },
     )
     panel: bool = field(
         default=False,
@@ -171,6 +175,9 @@ class EvalConfig(BackendOptions):
             "and nothing that its store has is asked for again; output_dir is DIR where none is given"
         },
     )
+    samples_format: str = field(
+        default="jsonl", metadata={"help": "jsonl, or parquet for a samples.parquet beside samples.jsonl"}
+    )
     report: bool = field(default=True, metadata={"help": "Write report.html"})
     problem: list[str] = field(
         default_factory=list,
@@ -188,6 +195,8 @@ class EvalConfig(BackendOptions):
         for how in self.agg_strategy:
             if how not in (*AGGREGATIONS, "own"):
                 raise ConfigError(f"agg_strategy must be one of {', '.join(AGGREGATIONS)} and own, not {how!r}")
+        if self.samples_format not in {"jsonl", "parquet"}:
+            raise ConfigError(f"samples_format must be jsonl or parquet, not {self.samples_format!r}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds has a number twice: {self.seeds}; a run repeated with one seed is one run")
         if self.seeds and self.rollouts:
@@ -267,9 +276,12 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
     from .report.labels import read_label_report
     from .run import evaluate
     from .run_settings import run_settings
+    from .sample_columns import recorded_scores
 
     if config.label_report:
         read_label_report(config.label_report)  # a wrong path is said before anything is spent
+    recorded = recorded_scores(config.rollouts) if config.rollouts else None
+    verifiers = {**({recorded.name: recorded} if recorded else {}), **verifiers}
     inputs = read_inputs(config, verifiers, generator)
     settings = run_settings(config, inputs)
     result = finished_result(config, settings)

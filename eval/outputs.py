@@ -23,13 +23,14 @@ from .replay import adds_to_itself, write_config
 from .results import Best, MethodResult
 from .run import EvalResult
 from .run_settings import RESULTS_FILE, evaluated_on, finished_summary
-from .sample_rows import sample_rows
+from .sample_rows import sample_rows, write_parquet
 
 if TYPE_CHECKING:
     from .evaluate_search import EvalConfig
 
 FORMAT_VERSION = 2  # 1 had no bills of single problems
 SAMPLES_FILE, PROBLEMS_FILE, LINES_FILE = "samples.jsonl", "per_problem.jsonl", "results.jsonl"
+PARQUET_FILE = "samples.parquet"
 REPORT_FILE, PICTURE_FILE = "report.html", "accuracy.svg"
 
 
@@ -41,6 +42,8 @@ def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> Non
     for name in (RESULTS_FILE, REPORT_FILE, PICTURE_FILE):
         (folder / name).unlink(missing_ok=True)
     write_jsonl(folder / SAMPLES_FILE, sample_rows(run))
+    if run.config.samples_format == "parquet":
+        write_parquet(folder / PARQUET_FILE, sample_rows(run))
     write_jsonl(folder / PROBLEMS_FILE, _per_problem(result))
     write_jsonl(folder / LINES_FILE, (_line(run.config, result, line) for line in result.methods))
     for made in result.policies:

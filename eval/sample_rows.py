@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .arena import EvalArena
@@ -41,6 +42,15 @@ def sample_rows(run: Run) -> Iterator[dict[str, Any]]:
             row["pred"] = row["completions"][highest(pool.scores)[0]]
         row |= _predictions(graded, pool, run.ns, f"{run.config.seed}/{graded.problem.unique_id}")
         yield row
+
+
+def write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Write the rows as one Parquet file, which appears only once it is complete."""
+    from pyarrow import Table, parquet
+
+    beside = path.with_name(f".{path.name}")
+    parquet.write_table(Table.from_pylist(list(rows)), beside)
+    beside.replace(path)
 
 
 def _scores(arena: EvalArena, index: int) -> dict[str, Any]:

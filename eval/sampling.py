@@ -17,6 +17,7 @@ from prm.grading import Grader, Pair, extract_answer, group_answers
 from prm.problems import Problem
 from prm.rollouts import Cost, Outcome, Rollout, StopReason, read_rollouts
 
+from .sample_columns import has_sample_columns, read_sample_columns
 from .steps import split_by
 
 UNFINISHED = frozenset({StopReason.LENGTH, StopReason.ERROR})
@@ -100,9 +101,10 @@ def draw(
 
 
 def read_recorded(path: str | Path) -> tuple[list[Problem], list[list[Rollout]]]:
-    """The problems of a `rollouts.jsonl`, in order of appearance, and the rollouts of each."""
+    """The problems of a `rollouts.jsonl`, or of a file in search-and-learn's columns, in order of appearance, and the
+    rollouts of each."""
     by_problem: dict[str, list[Rollout]] = {}
-    for rollout in read_rollouts(path):
+    for rollout in read_sample_columns(path) if has_sample_columns(path) else read_rollouts(path):
         by_problem.setdefault(rollout.problem.unique_id, []).append(rollout)
     problems = []
     for rollouts in by_problem.values():
