@@ -86,7 +86,10 @@ class VerifierConfig(TrainingArguments):
     )
     eval_samples_path: str | None = field(
         default=None,
-        metadata={"help": "rollouts.jsonl with samples of held-out problems: evaluation measures best-of-n on them"},
+        metadata={
+            "help": "rollouts.jsonl with samples of held-out problems: evaluation measures best-of-n on them, and "
+            "leaves out problems that are trained on"
+        },
     )
     early_stopping_patience: int | None = field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,17 @@ import numpy as np
 
 from prm.encoding import EncodedDataset, encode_rows
 from prm.errors import ConfigError
+from prm.problems import equality_form
 from prm.rows.mixture_checks import check_learnable
 from prm.rows.pairs import PairRow, interleaved, pairs_from_columns, pairs_from_outcomes
 from prm.rows.training_rows import RejectedRow, StepRow, rows_from_columns
 from prm.training.batching import EncodedPairs
+from prm.training.best_of_n_gain import RecordedSamples, load_samples
 from prm.training.checks import warn_of_merges
 from prm.training.config import VerifierConfig
 from prm.training.reference import Reference
+
+logger = logging.getLogger(__name__)
 
 _MANY_ROWS = 20_000  # encoding so many takes long enough to show a progress bar
 
@@ -30,11 +35,13 @@ class TrainerData:
 
     Attributes:
         rejected: the rows that were dropped as bad ones, where `config.bad_rows` says so.
+        trained: `equality_form` of the problems that are trained on.
     """
 
     def __init__(self, config: VerifierConfig, tokenizer: Any, reference: Reference | None = None):
         self.config, self.tokenizer, self.reference = config, tokenizer, reference
         self.rejected: list[RejectedRow] = []
+        self.trained: frozenset[str] = frozenset()
 
     def train(self, dataset: Any) -> EncodedDataset | EncodedPairs | None:
         """What to train on: pairs under a pairwise loss, else rows; `None` without a dataset.
@@ -47,6 +54,7 @@ class TrainerData:
         if not rows:
             return None
         single: Any = interleaved(rows) if isinstance(rows[0], PairRow) else rows  # type: ignore[arg-type]
+        self.trained = frozenset(equality_form(prompt) for prompt in {row.prompt for row in single})
         if self.config.process_index == 0:
             warn_of_merges(single, self.config.step_format, self.tokenizer)
         if self.config.loss != "bradley_terry":
@@ -74,8 +82,34 @@ class TrainerData:
         single: Any = list(dict.fromkeys(interleaved(rows))) if isinstance(rows[0], PairRow) else rows  # type: ignore[arg-type]
         return self.encode(single)
 
-    def encode(self, rows: Sequence[StepRow]) -> EncodedDataset:
-        """Token ids, score positions and targets of rows, once and for all epochs."""
+    def samples(self, path: str) -> RecordedSamples:
+        """Recorded samples of a file to measure best-of-n on, encoded, those of problems that are trained on left out;
+        what cannot be scored or is left out is said.
+
+        Raises:
+            MissingFileError, DataError: see `load_samples` and `RecordedSamples.encoded`.
+        """
+        found = load_samples(path, trained=self.trained).encoded(self.encode, path)
+        if self.config.process_index:
+            return found
+        if found.trained:
+            logger.warning(
+                "%s: %d of its problems are trained on and left out; best-of-n is measured on the other %d",
+                *(path, found.trained, found.facts()["problems"]),
+            )
+        if found.refused:
+            logger.warning(
+                "%s: %d of %d samples cannot be scored and are chosen last, the first because: %s",
+                *(path, len(found.refused), len(found.problem_N), found.refused[0].split(";")[0]),
+            )
+        return found
+
+    def encode(self, rows: Sequence[StepRow], rejected: list[RejectedRow] | None = None) -> EncodedDataset:
+        """Token ids, score positions and targets of rows, once and for all epochs.
+
+        Args:
+            rejected: takes the rows that cannot be encoded, whatever `bad_rows` says of those to train on.
+        """
         config = self.config
         shown = len(rows) >= _MANY_ROWS and not config.disable_tqdm and config.process_index == 0
         encoded = encode_rows(
@@ -85,7 +119,7 @@ class TrainerData:
             kind=config.kind,
             max_length=config.max_length,
             label="encode" if shown else None,
-            rejected=self._bin,
+            rejected=self._bin if rejected is None else rejected,
         )
         return encoded if self.reference is None else self.reference.add_to(encoded)
 

@@ -113,7 +113,7 @@ class EvaluatingTrainer(Trainer):
         """
         if self.samples is None:
             raise ConfigError("give eval_samples_path to measure best-of-n")
-        dataset: Any = self.data.encode(self.samples.rows).sorted_by_length()
+        dataset = self.samples.dataset
         loop = self.evaluation_loop(self.get_test_dataloader(dataset), "best-of-n", metric_key_prefix="best_of_n")
         stored: Any = dataset.order.argsort()
         margins_RS, targets_RS = loop.predictions[stored], loop.label_ids[0][stored]

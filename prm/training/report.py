@@ -57,6 +57,7 @@ def training_metrics(
             "shuffled_labels": script.shuffle_labels,
             "train": train.counts.to_dict(),
             "eval": evaluated.counts.to_dict() if evaluated is not None else {},
+            **({"samples": trainer.samples.facts()} if trainer.samples is not None else {}),
         },
         "hyperparameters": {
             name: value

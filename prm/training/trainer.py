@@ -47,7 +47,6 @@ from prm.rows.training_rows import RejectedRow, StepRow
 from prm.scoring_spec import ScoringSpec
 from prm.step_format import encode_plain
 from prm.training.batching import GlobalBatchSampler, SamplingStrategy, StepCollator
-from prm.training.best_of_n_gain import load_samples
 from prm.training.callbacks import LogAtSaves, StopAtNan
 from prm.training.checks import check_context
 from prm.training.config import VerifierConfig
@@ -143,7 +142,7 @@ class VerifierTrainer(EvaluatingTrainer):
             pqm_margin=args.pqm_margin,
         )
         self.settled = before_training(args, self.label_source)
-        self.samples = load_samples(args.eval_samples_path) if args.eval_samples_path else None
+        self.samples = self.data.samples(args.eval_samples_path) if args.eval_samples_path else None
         self._nan = StopAtNan()
         super().__init__(
             model=model,

@@ -204,3 +204,56 @@ def test_a_loss_that_is_no_number_names_its_rows(
         trainer.model.score.weight.fill_(float("nan"))
     with pytest.raises(DataError, match=r"the loss is not a number at step 1; its rows: training rows, row \d+"):
         trainer.train()
+
+
+def test_samples_that_do_not_fit_are_counted_and_chosen_last(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = rollouts(tmp_path / "rollouts.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["pred"] == "13":  # the right ones, which a verifier without a score for them cannot choose
+            line["steps"], line["gaps"] = [line["steps"][0], "0" * 60], [*line["gaps"], ""]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    keys = {"eval_samples_path": str(path), "num_train_epochs": 1, "bad_rows": "drop", "eval_strategy": "epoch"}
+
+    def trainer(max_length: int) -> Any:
+        arguments = config(tmp_path, max_length=max_length, **keys)
+        return VerifierTrainer(
+            str(base_dir()), arguments, train_dataset=make_rows(16), eval_dataset=make_rows(10, seed=2)
+        )
+
+    one = trainer(60)
+    assert "rollouts.jsonl: 8 of 24 samples cannot be scored and are chosen last, the first because: only 1" in (
+        caplog.text
+    )
+    counts = {"problems": 4, "samples": 24, "n": 6, "not_scored": 8, "trained_problems_left_out": 0}
+    assert one.samples.facts() == counts and not one.rejected
+    one.train()
+    assert one.final_evaluation()["best_of_n"]["value"] == 0
+    with pytest.raises(DataError, match=r"rollouts.jsonl, line \d+: none of its 24 solutions can be scored"):
+        for row in lines:
+            row["steps"] = ["1\n2"]  # the separator
+            row["gaps"] = ["", ""]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        trainer(60)
+
+
+def test_best_of_n_is_measured_on_problems_that_are_not_trained_on(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(rollouts(tmp_path / "rollouts.jsonl"))
+    known = [
+        StepRow(text, ("1=1", "2=3"), (1.0, 0.0), group=f"another id {text}") for text in ("10 + 3", "11+2", "12+1")
+    ]
+
+    def samples(rows: list[StepRow]) -> Any:
+        arguments = config(tmp_path, eval_samples_path=path)
+        return VerifierTrainer(str(base_dir()), arguments, train_dataset=rows).samples
+
+    found = samples(known)
+    assert {row.prompt for row in found.rows} == {"13+0"} and len(found.problem_N) == 6
+    assert found.facts()["trained_problems_left_out"] == 3
+    assert "3 of its problems are trained on and left out; best-of-n is measured on the other 1" in caplog.text
+    with pytest.raises(DataError, match=r"rollouts.jsonl: all of its 4 problems are trained on"):
+        samples([*known, StepRow("13+0", ("1=1",), (1.0,), "x")])
