@@ -9,24 +9,22 @@ noise of resampling cancels between numbers that stand side by side.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prm.errors import ConfigError, DataError
 
+from .resampling import cluster_index, cluster_sums, draws, resampled_counts
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SMALL_COUNT = 10
 """Outcomes of one kind below which a bootstrap of yes-or-no values is too narrow, and a score interval stands in."""
-
-_CHUNK = 4_000_000  # resampled indices held at a time, 32 MB
 
 
 @dataclass(frozen=True)
@@ -199,8 +197,8 @@ def bootstrap_statistic(
         raise DataError(f"{len(rows)} clusters for {n} rows")
     order = np.argsort(rows, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(np.unique(rows, return_inverse=True)[1][order])) + 1)
-    draws = (row for chunk in _draws(len(members), resamples, seed) for row in chunk)
-    found = np.array([statistic(np.concatenate([members[i] for i in draw])) for draw in draws])
+    drawn = (row for chunk in draws(len(members), resamples, seed) for row in chunk)
+    found = np.array([statistic(np.concatenate([members[i] for i in row])) for row in drawn])
     found = found[~np.isnan(found)]
     low, high = _percentiles(found, confidence) if found.size else (math.nan, math.nan)
     return Estimate(float(statistic(np.arange(n))), low, high, len(members))
@@ -221,54 +219,6 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
     low = 0.0 if successes == 0 else (centre - half) / scale
     high = 1.0 if successes == n else (centre + half) / scale
     return Estimate(p, low, high, n)
-
-
-def cluster_sums(columns: FloatArray, clusters: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
-    """Sums of the columns (U, K) and numbers of problems (U,) of each cluster; a problem alone is a cluster of one.
-
-    Raises:
-        DataError: other than one cluster for each problem.
-    """
-    if clusters is None:
-        return columns, np.ones(len(columns))
-    index = cluster_index(clusters, len(columns))
-    sizes = np.bincount(index).astype(np.float64)
-    sums = np.zeros((len(sizes), columns.shape[1]))
-    np.add.at(sums, index, columns)
-    return sums, sizes
-
-
-def cluster_index(clusters: ArrayLike | None, problems: int) -> IntArray:
-    """The number of each problem's cluster, (P,), from 0 on.
-
-    Raises:
-        DataError: other than one cluster for each problem.
-    """
-    if clusters is None:
-        return np.arange(problems)
-    names: NDArray[Any] = np.asarray(clusters)
-    if names.shape != (problems,):
-        raise DataError(f"{names.size} clusters for {problems} problems", remedy="Give every problem one cluster")
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-def resampled_counts(units: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each unit is drawn in each resample, in chunks of (R, units); not to be written to."""
-    if resamples * units <= _CHUNK:
-        yield _few_counts(units, resamples, seed)
-    else:
-        yield from map(_counts, _draws(units, resamples, seed))
-
-
-@lru_cache(maxsize=2)  # 32 MB each at most; a report asks hundreds of times for the same ones
-def _few_counts(units: int, resamples: int, seed: int) -> FloatArray:
-    return np.concatenate([_counts(drawn) for drawn in _draws(units, resamples, seed)])
-
-
-def _counts(drawn: IntArray) -> FloatArray:
-    rows, units = drawn.shape
-    flat = (drawn + units * np.arange(rows)[:, None]).ravel()
-    return np.bincount(flat, minlength=rows * units).reshape(rows, units).astype(np.float64)
 
 
 def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, resamples: int, seed: int) -> Estimate:
@@ -298,16 +248,6 @@ def _values(values: ArrayLike) -> FloatArray:
     if not np.isfinite(x).all():
         raise DataError("a problem's value is not a finite number", remedy="Leave out problems without a result")
     return x
-
-
-def _draws(units: int, resamples: int, seed: int) -> Iterator[IntArray]:
-    """Yield resampled unit indices in chunks of (R, units)."""
-    if resamples < 1:
-        raise ConfigError(f"resamples must be at least 1, not {resamples}")
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // units)
-    for start in range(0, resamples, step):
-        yield rng.integers(0, units, size=(min(step, resamples - start), units))
 
 
 def _percentiles(found: FloatArray, confidence: float) -> tuple[float, float]:

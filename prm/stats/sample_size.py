@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from prm.errors import ConfigError, DataError
 
-from .intervals import cluster_sums
+from .resampling import cluster_sums
 
 
 def paired_deviation(differences: ArrayLike, *, clusters: ArrayLike | None = None) -> float:

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from prm.errors import DataError
 
-from .intervals import Estimate, cluster_index, cluster_sums, paired_difference, resampled_counts
+from .intervals import Estimate, paired_difference
+from .resampling import cluster_index, cluster_sums, resampled_counts
 
 FloatArray = NDArray[np.float64]
 
