@@ -22,7 +22,7 @@ from .policy import Policy
 from .policy_run import APPROACH, check_policies
 from .quality import FirstError
 from .search.base import SearchStrategy, StepVerifier
-from .search.strategies import STRATEGIES, strategies_named
+from .search.strategies import SEQUENTIAL, STRATEGIES, strategies_named
 from .search.tree_strategy import TreeStrategy
 from .workshop import RunSettings, Workshop
 
@@ -176,12 +176,17 @@ def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy
         return [
             strategy
             for name in STRATEGIES
-            if name not in ALWAYS
+            if name not in ALWAYS and not (config.panel and name in SEQUENTIAL)
             for strategy in strategies_named(name)
             if (not strategy.kinds or strategy.kinds & set(kinds))
             and not (strategy.live and not config.model_name_or_path)
             and not (isinstance(strategy, TreeStrategy) and not _fits(strategy, config))
         ]
+    if config.panel and (asked := sorted(SEQUENTIAL & set(config.approach))):
+        raise ConfigError(
+            f"{asked[0]} draws samples of one system one after another, and a panel has one of each; leave it out of "
+            "approach, or drop panel"
+        )
     chosen: list[SearchStrategy] = []
     for name in dict.fromkeys(config.approach):
         if name not in ALWAYS:

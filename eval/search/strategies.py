@@ -34,6 +34,9 @@ STRATEGIES: dict[str, tuple[SearchStrategy, ...]] = {
     "compute_optimal": (),  # its lines are made of the others', by `prm.eval.policy_run`
 }
 
+# They draw samples one after another, which those of a panel (one of each system) are not.
+SEQUENTIAL = frozenset({"adaptive_consistency", "early_stop"})
+
 
 def strategies_named(name: str) -> tuple[SearchStrategy, ...]:
     """The strategies behind one `--approach`.
