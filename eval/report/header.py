@@ -61,7 +61,11 @@ def highlights(config: EvalConfig, result: EvalResult) -> list[Highlight]:
 
 def facts(config: EvalConfig, result: EvalResult) -> dict[str, str | int | float]:
     """What was run, in a few words each."""
-    found: dict[str, str | int | float] = {"Problems": len(result.problems), "Seed": config.seed}
+    found: dict[str, str | int | float] = {"Problems": len(result.problems)}
+    if len(result.seeds) > 1:
+        found["Seeds"] = ", ".join(map(str, result.seeds))
+    else:
+        found["Seed"] = str(config.seed)
     if result.generator:
         found["Generator"] = f"{result.generator['name']} ({result.generator['revision'][:12]})"
         found["Generator parameters"] = result.generator["num_parameters"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .over_optimisation import over_optimisation_section
 from .pictures import accuracy_choices
 from .policy import policy_section
 from .quality import quality_section
+from .wording import basis_text, capital
 
 if TYPE_CHECKING:
     from ..evaluate_search import EvalConfig
@@ -39,11 +41,14 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
         path.with_name(picture).write_text(standalone_svg(first.svg), encoding="utf-8")
     page = render_report(
         "What the verifier is worth",
-        f"Test-time search on {len(result.problems)} problems",
+        f"Test-time search on {basis_text(result)}",
         header.lead(config, result),
-        [accuracy_section(config, result, pictures), *_more_sections(config, result)],
+        [
+            _with_basis(section, basis_text(result))
+            for section in (accuracy_section(config, result, pictures), *_more_sections(config, result))
+        ],
         header.facts(config, result),
-        footer=f"Run again with the same configuration to get the same numbers: seed {config.seed}.",
+        footer="Run again with the same configuration to get the same numbers.",
         highlights=header.highlights(config, result),
         provenance=header.provenance(_document(path.with_name(RESULTS_FILE))),
     )
@@ -71,6 +76,15 @@ def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
     if analysis:
         sections.append(certainty_section(analysis, lines))
     return [*sections, bill_section(result, analysis.money if analysis else None)]
+
+
+def _with_basis(section: Section, basis: str) -> Section:
+    """The section with problems and seeds said under each of its tables."""
+    tables = [
+        table if "problems of " in table.caption else replace(table, caption=f"{table.caption} {capital(basis)}.")
+        for table in section.tables
+    ]
+    return replace(section, tables=tables)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from prm.report.terminal import render_table
 
 from ..results import MethodResult, method_title
 from .methods import HEADERS, method_row
-from .wording import points_text
+from .wording import basis_text, points_text
 
 if TYPE_CHECKING:
     from ..evaluate_search import EvalConfig
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     """The lines at n = 1 and at the largest n, with what they mean."""
     lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
-    facts = f"{len(result.problems)} problems, seed {config.seed}; intervals 95%, bootstrap over problems; "
+    facts = f"{basis_text(result)}; intervals 95%, bootstrap over problems; "
     facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
     parts = [render_table(HEADERS, [method_row(line) for line in lines]), facts]
     if result.best:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from prm.report.formatting import percent, points
 from prm.stats.intervals import Estimate
+
+if TYPE_CHECKING:
+    from ..run import EvalResult
 
 
 def capital(text: str) -> str:
@@ -22,6 +26,13 @@ def percent_text(estimate: Estimate) -> str:
     """A share with its interval: `52.3% [47.0, 57.5]`."""
     low, high = (percent(end).removesuffix("%") for end in (estimate.low, estimate.high))
     return f"{percent(estimate.mean)} [{low}, {high}]"
+
+
+def basis_text(result: EvalResult) -> str:
+    """What every number of a run rests on: `40 problems, mean over seeds 0, 1`."""
+    seeds = ", ".join(map(str, result.seeds))
+    drawn = f", mean over seeds {seeds}" if len(result.seeds) > 1 else f", seed {seeds}" if seeds else ""
+    return f"{len(result.problems)} problems{drawn}"
 
 
 def known(value: float) -> float | None:

@@ -23,9 +23,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     folder = tmp_path_factory.mktemp("shown")
 
     def fooled(problem: str, steps: list[str]) -> list[float]:
-        return [
-            0.3 + 0.6 * right if "9" not in step else 0.95 for step, right in zip(steps, world.truth(problem, steps))
-        ]
+        right = world.truth(problem, steps)
+        return [0.95 if "9" in step else 0.3 + 0.6 * one for step, one in zip(steps, right, strict=True)]
 
     verifiers = {
         "prm": world.Verifier(fooled, name="prm"),
@@ -123,7 +122,7 @@ def test_every_drawn_step_is_in_the_tree_with_its_fate(shown: SimpleNamespace) -
 def test_an_unknown_problem_is_refused_and_one_named_twice_has_one_page(shown: SimpleNamespace) -> None:
     name = shown.result.problems[3].unique_id
     assert problems_named(shown.result, [name, name]) == [3]
-    with pytest.raises(ConfigError, match="no problem of this run is called 'nobody'.*per_problem.jsonl"):
+    with pytest.raises(ConfigError, match=r"no problem of this run is called 'nobody'.*per_problem\.jsonl"):
         problems_named(shown.result, ["nobody"])
     with pytest.raises(ConfigError, match=f"did you mean '{re.escape(name)}'"):
         problems_named(shown.result, [name + "1"])
