@@ -249,6 +249,7 @@ class EvalArena:
             sampling=settings.sampling,
             aggregation=self.need_named().aggregation,
             base_seed=settings.seed,
+            live_tokens=settings.live_tokens or None,
         )
         started = time.perf_counter()
         searches = frontier.run([self.workshop.problems[i] for i in indices], advance)

@@ -34,7 +34,8 @@ class RunSettings:
 
     `generator_key` and `samples_key` identify the generator with its prompt, and the samples: recorded ones by their
     file, others by how they are drawn, whatever their number. `n` samples of each problem are wanted; where the store
-    has more, all of them are used.
+    has more, all of them are used. `live_tokens` bounds the branches of a live search; 0: what a batch of the
+    generator holds.
     """
 
     n: int
@@ -46,6 +47,7 @@ class RunSettings:
     beam_width: int = 4
     num_iterations: int = 40
     lookahead: int = 0
+    live_tokens: int = 0
     subsets: int = 2048
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prm.eval.evaluate_search import EvalConfig, run_eval
 from prm.eval.search.allotment import Softmax
 from prm.eval.search.base import TreePlan
 from prm.eval.search.beam_search import BeamSearch
@@ -159,6 +161,26 @@ def test_one_problem_is_searched_however_small_the_budget(world: SimpleNamespace
     found = search(BEAM, generator, world.Verifier(world.truth), world.problems(2), live_tokens=1)
     assert all(len(one.finished) == 8 for one in found)
     assert max(len(request.prompt_ids) for request in generator.requests) > 1
+
+
+def test_the_token_budget_of_a_run_bounds_its_searches(world: SimpleNamespace, tmp_path: Path) -> None:
+    found = []
+    for max_batch_tokens in (0, 200):
+        generator = world.Generator(world.careless)
+        config = EvalConfig(
+            output_dir=str(tmp_path / str(max_batch_tokens)),
+            model_name_or_path="in memory",
+            approach=["rebase"],
+            num_problems=6,
+            n=4,
+            max_new_tokens=100,
+            max_batch_tokens=max_batch_tokens,
+            report=False,
+        )
+        result = run_eval(config, verifiers={"prm": world.Verifier(world.truth)}, generator=generator)
+        found.append((result.find("rebase", 4, "prm").per_problem, generator.calls))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] < found[1][1]  # fewer problems at a time, more rounds
 
 
 def test_a_prompt_that_fills_the_context_ends_unfinished_and_stops_nobody(world: SimpleNamespace) -> None:
