@@ -83,6 +83,36 @@ def _merged(so_far: Frontier, flops: FloatArray, accuracy: FloatArray) -> Fronti
     return Frontier(costs[kept], gains[kept], np.column_stack([so_far.picks[before], last]))
 
 
+def best_plan(menu: Menu, bins: ArrayLike, count: int, budget: float, probe_flops: float) -> IntArray | None:
+    """The method of each bin (K,) within a budget, where telling the bins apart costs `probe_flops` a problem; `None`
+    where nothing is within it.
+
+    One method for all bins needs no telling apart, and does not pay for it. It is preferred unless the choice by bin
+    is better by more than one standard error: among many methods in small bins the best one is always a little lucky
+    (Breiman et al.'s rule for the size of a tree, "Classification and Regression Trees", 1984).
+    """
+    bin_of = np.asarray(bins, dtype=np.int64)
+    one = frontier(menu, np.zeros_like(bin_of), 1).within(budget)
+    several = frontier(menu, bin_of, count).within(budget - probe_flops)
+    if one is None or several is None:
+        return several if one is None else np.repeat(one, count)
+    gain = menu.accuracy[several[bin_of], np.arange(len(bin_of))] - menu.accuracy[one[0]]
+    return several if gain.mean() > gain.std() / np.sqrt(len(gain)) else np.repeat(one, count)
+
+
+def is_probed(plan: ArrayLike) -> bool:
+    """Whether a plan of one method a bin has to know the bin."""
+    return len(np.unique(np.asarray(plan))) > 1
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What each problem gets from the others: its method (P,), and whether its difficulty was estimated (P,)."""
+
+    methods: IntArray
+    probed: NDArray[np.bool_]
+
+
 def split_folds(problems: int, folds: int, seed: int, clusters: Sequence[str] | None = None) -> list[IntArray]:
     """The rows of each fold, at random: of sizes that differ by one at most, or whole clusters in numbers that do.
 
@@ -114,22 +144,22 @@ def held_out_picks(
     count: int,
     binning: Binning,
     folds: Sequence[IntArray],
-) -> list[IntArray | None]:
-    """For each budget, the method (P,) that each problem gets from the problems of the other folds: bins, their edges
-    and the choices are all made without it. `None` where a fold has no combination within the budget.
+) -> list[HeldOut | None]:
+    """For each budget, what each problem gets from the problems of the other folds: bins, their edges and the choices
+    are all made without it. `None` where a fold has nothing within the budget.
 
     Args:
         difficulties, probe_flops: (P,) each problem's difficulty, and what estimating it cost.
     """
-    picks = [np.full(len(difficulties), -1, dtype=np.int64) for _ in budgets]
+    methods = [np.full(len(difficulties), -1, dtype=np.int64) for _ in budgets]
+    probed = [np.zeros(len(difficulties), dtype=np.bool_) for _ in budgets]
     for rows in folds:
         others = np.setdiff1d(np.arange(len(difficulties)), rows)
         bins = make_bins(difficulties[others], count, binning)
-        found = frontier(
-            Menu(menu.accuracy[:, others], menu.flops[:, others]), bins.of(difficulties[others]), len(bins)
-        )
+        known, bin_of = Menu(menu.accuracy[:, others], menu.flops[:, others]), bins.of(difficulties[others])
         for place, budget in enumerate(budgets):
-            choice = found.within(budget - float(probe_flops[others].mean()))
-            if choice is not None:
-                picks[place][rows] = choice[bins.of(difficulties[rows])]
-    return [None if (pick < 0).any() else pick for pick in picks]
+            plan = best_plan(known, bin_of, len(bins), budget, float(probe_flops[others].mean()))
+            if plan is not None:
+                methods[place][rows] = plan[bins.of(difficulties[rows])]
+                probed[place][rows] = is_probed(plan)
+    return [None if (found < 0).any() else HeldOut(found, told) for found, told in zip(methods, probed, strict=True)]

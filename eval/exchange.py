@@ -186,7 +186,8 @@ def exchange(
         chosen = best.within(flops)
         assert pick is not None and chosen is not None  # one sample costs less than M samples
         method = lines[chosen[0]].key
-        accuracy, spent = (values[pick, np.arange(len(pick))] for values in (menu.accuracy, menu.flops))
+        everyone = np.arange(len(nowhere))
+        accuracy, spent = (values[pick.methods, everyone] for values in (menu.accuracy, menu.flops))
         found.append(
             ExchangeLine(
                 ratio,

@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from prm.errors import ConfigError
 from prm.stats.intervals import bootstrap_mean, paired_difference
 
-from .allocation import Menu, frontier, held_out_picks, split_folds
-from .cost import Bill, mean_bill
-from .difficulty import Binning, Bins, IntArray, make_bins
+from .allocation import HeldOut, Menu, best_plan, frontier, held_out_picks, split_folds
+from .cost import mean_bill
+from .difficulty import Binning, Bins, make_bins
 from .policy import BudgetPlan, Choice
 from .policy_finding import BinLine, BudgetFinding, PolicyFinding
 from .results import MethodResult
@@ -81,7 +81,7 @@ def fit_policy(
         clusters: names of what problems share; those of one cluster are in one fold, and drawn together.
 
     Raises:
-        ConfigError: nothing to choose from, or no budget that pays for the estimation and a method.
+        ConfigError: nothing to choose from, or no budget that pays for a method.
     """
     if not lines:
         raise ConfigError("a policy has no method of known FLOPs to choose from; recorded samples must say their cost")
@@ -98,8 +98,7 @@ def fit_policy(
         found.append(fit.budget_finding(plans[-1], policy, best_of_n[n], best))
     if not plans:
         raise ConfigError(
-            f"no budget pays for {probe.measure.samples} samples to estimate a difficulty and then for a method; "
-            "raise n, or lower difficulty_samples"
+            "no method costs as little as best-of-n, which is the budget; add cheaper approaches, or raise n"
         )
     return FittedPolicy(fit.bins, tuple(plans), results, fit.finding(verifier, pass_at_1, found))
 
@@ -123,7 +122,7 @@ class _Fit:
 
     def choices(self, budget: float) -> tuple[Choice, ...] | None:
         """What each bin gets, made from all problems."""
-        best = frontier(self.menu, self.bin_of, len(self.bins)).within(budget - float(self.probe_flops.mean()))
+        best = best_plan(self.menu, self.bin_of, len(self.bins), budget, float(self.probe_flops.mean()))
         return None if best is None else tuple(Choice(self.lines[i].method, self.lines[i].n) for i in best)
 
     def fixed(self, budget: float) -> str:
@@ -143,19 +142,23 @@ class _Fit:
             binning=settings.binning,
             folds=self.folds,
         )
-        return [None if pick is None else self._followed(pick, self.probe.bills) for pick in picks]
+        return [None if pick is None else self._followed(pick) for pick in picks]
 
     def held_out_fixed(self, budgets: Sequence[float]) -> list[list[ProblemResult] | None]:
         """What each problem gets where the other folds choose one method for all difficulties, estimating none."""
         zeros = np.zeros(len(self.difficulties))
         picks = held_out_picks(self.menu, zeros, zeros, budgets, count=1, binning="quantile", folds=self.folds)
-        return [None if pick is None else self._followed(pick, [Bill()] * len(zeros)) for pick in picks]
+        return [None if pick is None else self._followed(pick) for pick in picks]
 
-    def _followed(self, picks: IntArray, extra: Sequence[Bill]) -> list[ProblemResult]:
-        return [
-            ProblemResult(self.lines[pick].per_problem[place], self.lines[pick].bills[place] + extra[place])
-            for place, pick in enumerate(picks)
-        ]
+    def _followed(self, picks: HeldOut) -> list[ProblemResult]:
+        """The results of the picks; a problem whose bin had to be known pays for that."""
+        results = []
+        for place, (pick, probed) in enumerate(zip(picks.methods, picks.probed, strict=True)):
+            bill = self.lines[pick].bills[place]
+            results.append(
+                ProblemResult(self.lines[pick].per_problem[place], bill + self.probe.bills[place] if probed else bill)
+            )
+        return results
 
     def budget_finding(
         self,

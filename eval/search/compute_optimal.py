@@ -75,6 +75,10 @@ class ComputeOptimal:
         self.name, self.fixed_n = policy.name, plan.n
 
     def evaluate(self, arena: ProbingArena, n: int) -> list[ProblemResult]:
+        if len(set(self.plan.choices)) == 1:  # nothing depends on the bin, so none is looked for
+            (choice,) = set(self.plan.choices)
+            strategy = strategy_of(choice)
+            return strategy.evaluate(arena if strategy.kinds else arena.unguided(), choice.n)
         found = probe(arena, self.policy.measure)
         bins = self.policy.bins.of(found.difficulties)
         results: dict[int, ProblemResult] = {}

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from prm.eval.allocation import Menu, frontier, held_out_picks, split_folds
+from prm.eval.allocation import Menu, best_plan, frontier, held_out_picks, split_folds
 
 from prm.errors import ConfigError
 
@@ -85,8 +85,8 @@ def test_a_problem_has_no_say_in_its_own_choice() -> None:
     changed = menu.accuracy.copy()
     changed[:, folds[2]] = np.random.default_rng(9).random((4, len(folds[2])))
     (after,) = held_out_picks(Menu(changed, menu.flops), difficulties, np.zeros(40), [10.0], **options)
-    assert after[folds[2]].tolist() == before[folds[2]].tolist()
-    assert after.tolist() != before.tolist()
+    assert after.methods[folds[2]].tolist() == before.methods[folds[2]].tolist()
+    assert after.methods.tolist() != before.methods.tolist()
 
 
 def test_methods_that_differ_by_noise_alone_gain_nothing_held_out() -> None:
@@ -95,19 +95,27 @@ def test_methods_that_differ_by_noise_alone_gain_nothing_held_out() -> None:
     difficulties = rng.random(400)
     options = {"count": 5, "binning": "quantile"}
     (picks,) = held_out_picks(menu, difficulties, np.zeros(400), [1.0], folds=split_folds(400, 5, seed=0), **options)
-    honest = menu.accuracy[picks, np.arange(400)].mean()
+    honest = menu.accuracy[picks.methods, np.arange(400)].mean()
     in_sample = frontier(menu, (difficulties * 5).astype(int), 5).accuracy[-1]
     assert in_sample > 0.55 > honest
 
 
-def test_estimating_the_difficulty_is_paid_out_of_the_budget() -> None:
-    menu = Menu(np.array([[0.0] * 8, [1.0] * 8]), np.array([[1.0] * 8, [4.0] * 8]))
-    options = {"count": 2, "binning": "absolute", "folds": split_folds(8, 2, seed=0)}
-    difficulties = np.linspace(0, 1, 8)
-    free, billed, broke = (
-        held_out_picks(menu, difficulties, np.full(8, probe), [4.0], **options)[0] for probe in (0.0, 1.0, 3.5)
-    )
-    assert free.tolist() == [1] * 8
-    # A part of the problems must make do with the cheap method, and with too dear a probe nothing is left at all.
-    assert sum(billed == 0) > 0
-    assert broke is None
+def test_estimating_the_difficulty_is_paid_out_of_the_budget_or_left_out() -> None:
+    # The dear method helps the hard half alone.
+    menu = Menu(np.array([[1.0, 0.0] * 10, [1.0, 1.0] * 10]), np.array([[1.0] * 20, [5.0] * 20]))
+    bins = np.arange(20) % 2
+    assert best_plan(menu, bins, 2, 3.0, 0.0).tolist() == [0, 1]
+    assert best_plan(menu, bins, 2, 3.5, 0.5).tolist() == [0, 1]
+    # Too dear an estimation leaves one method for all, and where that is as good, nothing is estimated either.
+    assert best_plan(menu, bins, 2, 3.4, 0.5).tolist() == [0, 0]
+    assert best_plan(menu, bins, 2, 5.0, 0.5).tolist() == [1, 1]
+    assert best_plan(menu, bins, 2, 0.9, 0.0) is None
+    # Three problems won and two lost in a bin are no reason to tell it from the other.
+    lucky = Menu(np.ones((2, 20)), np.ones((2, 20)))
+    lucky.accuracy[1, [1, 3, 5]], lucky.accuracy[0, [7, 9, 0, 2]] = 0.0, 0.0
+    assert frontier(lucky, bins, 2).within(1.0).tolist() == [1, 0]
+    assert best_plan(lucky, bins, 2, 1.0, 0.0).tolist() == [1, 1]
+    options = {"count": 2, "binning": "absolute", "folds": split_folds(20, 2, seed=0)}
+    for probe, probed in ((0.1, True), (2.9, False)):
+        (found,) = held_out_picks(menu, bins.astype(float), np.full(20, probe), [3.9], **options)
+        assert found.probed.tolist() == [probed] * 20

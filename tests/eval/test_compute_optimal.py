@@ -94,10 +94,11 @@ def test_agreement_asks_no_verifier_and_the_oracle_costs_nothing(world: SimpleNa
     assert [what for what, *_ in arena.log if what.startswith("probe")] == ["probe 2"]
 
 
-def test_bins_with_one_choice_are_served_in_one_call(world: SimpleNamespace) -> None:
+def test_where_every_bin_gets_the_same_no_bin_is_looked_for(world: SimpleNamespace) -> None:
     arena = Shelf(world)
-    follow(arena, Choice("dvts", 2), Choice("dvts", 2)).evaluate(arena, 2)
-    assert [entry for entry in arena.log if entry[0] == "dvts"] == [("dvts", [0, 1, 2, 3], True)]
+    results = follow(arena, Choice("dvts", 2), Choice("dvts", 2)).evaluate(arena, 2)
+    assert arena.log == [("dvts", [0, 1, 2, 3], True)]
+    assert {result.bill.flops for result in results} == {3.0}
 
 
 def test_a_choice_that_this_version_does_not_have_is_refused() -> None:
