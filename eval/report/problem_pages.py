@@ -114,7 +114,7 @@ def _write(run: Run, result: EvalResult, arenas: Sequence[EvalArena], index: int
         f"{right} of {len(graded.rollouts)} plain samples are right. {_lead(result, index)}".strip(),
         sections,
         {name: str(value) for name, value in facts.items() if value},
-        footer=f"Made from the store of {run.config.output_dir}.",
+        footer=f"Samples and searches are those of seed {run.config.seed}; chances are means over all seeds.",
     )
     return write_page(folder / page_name(problem.unique_id), page)
 

@@ -107,7 +107,8 @@ def _edge(start: tuple[float, float], offset: float, end: tuple[float, float], n
 def _label_end(node: TreeNode, room: float) -> float:
     """How far right of its mark's middle a node's label ends; 0 without one."""
     text = _labelled(node, room)
-    return 20 + 1.1 * CHARACTER * len(text) if text else 0.0
+    width = CHARACTER * (1.25 if node.chosen else 1.1)
+    return 20 + width * len(text) if text else 0.0
 
 
 def _labelled(node: TreeNode, room: float) -> str:
