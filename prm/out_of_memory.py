@@ -27,12 +27,18 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
-def in_halves(run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result]:
+def in_halves(
+    run: Callable[[Sequence[Item]], Sequence[Result]],
+    items: Sequence[Item],
+    *,
+    relieve: Callable[[], None] | None = None,
+) -> list[Result]:
     """What `run` returns for these items; where memory runs out, it gets the two halves one after the other, down to
     one item.
 
     Args:
         run: gives back one result for each item, in order, and may be called again after it failed.
+        relieve: called before it is, to let go of memory that can be spared.
 
     Raises:
         OutOfMemoryError: memory ran out with a single item.
@@ -48,13 +54,15 @@ def in_halves(run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence
                 "shorter texts (max_new_tokens, max_length)"
             ) from error
     # Behind the handler: the error holds the frames of the failed run, and with them its tensors.
+    if relieve:
+        relieve()
     _release()
     warnings.warn(
         "memory ran out: batches are halved until they fit; a smaller budget of tokens for a batch saves the attempts",
         stacklevel=2,
     )
     half = len(items) // 2
-    return in_halves(run, items[:half]) + in_halves(run, items[half:])
+    return in_halves(run, items[:half], relieve=relieve) + in_halves(run, items[half:], relieve=relieve)
 
 
 def _release() -> None:

@@ -156,7 +156,7 @@ class Verifier:
         """This verifier for the length of one search: it reads every token of the growing solutions once.
 
         Args:
-            cache_tokens: tokens that its caches may hold; by default 131072.
+            cache_tokens: tokens that its caches may hold; by default 262144.
         """
         from prm.incremental import CACHE_TOKENS, session_of
 

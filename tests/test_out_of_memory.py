@@ -13,8 +13,10 @@ from prm import Verifier
 from prm.errors import OutOfMemoryError
 from prm.generation.base import GenerationRequest, SamplingParams
 from prm.generation.hf import HFGenerator
+from prm.generation.hf_carrier import HFCarrier
 from prm.heads import unwrapped
 from prm.out_of_memory import in_halves, ran_out_of_memory
+from prm.rollouts import StopReason
 
 MORE_THAN_THERE_IS = 2**50  # bytes
 ITEMS = [(f"{i}+5-3", (f"{i}+5={i + 5}", f"{i + 5}-3={i + 2}")) for i in range(9)]
@@ -57,9 +59,26 @@ def test_a_generator_halves_its_batches_and_draws_the_same_samples(generator: HF
         found = generator.generate(asked, sampling)
     assert [answer.token_ids for answer in found] == expected
     assert max(attempts) == len(ITEMS)
+    carrier = generator.carry()
+    assert isinstance(carrier, HFCarrier)
     with pytest.warns(UserWarning, match="memory ran out"):
-        carried = generator.carry().generate(asked, sampling)
+        carried = carrier.generate(asked, sampling)
     assert [answer.token_ids for answer in carried] == expected
+
+
+def test_memory_that_ran_out_takes_what_is_kept_and_not_needed_now(generator: HFGenerator) -> None:
+    carrier = generator.carry()
+    assert isinstance(carrier, HFCarrier)
+    asked = [GenerationRequest(tuple(generator.prompt_ids(problem)), seed) for seed, (problem, _) in enumerate(ITEMS)]
+    step = SamplingParams(max_new_tokens=9, stop=tuple(map(chr, range(32, 120, 2))))
+    first = carrier.generate(asked, step)
+    stopped = next(at for at, answer in enumerate(first) if answer.stop_reason is StopReason.STOP)
+    branch = (*asked[stopped].prompt_ids, *first[stopped].token_ids)
+    assert carrier.carried.knows(branch)
+    room_for(1, generator.model)
+    with pytest.warns(UserWarning, match="memory ran out"):
+        carrier.generate([GenerationRequest(request.prompt_ids[:-1], 0) for request in asked[:2]], step)
+    assert not carrier.carried.knows(branch)
 
 
 def test_a_verifier_halves_its_batches_and_scores_the_same(tiny_verifier_dir: Callable[..., Path]) -> None:

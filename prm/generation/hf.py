@@ -121,12 +121,13 @@ class HFGenerator:
         """This generator for the length of a search: it keeps the caches of samples that ended with a stop text.
 
         Args:
-            cache_tokens: tokens that they may hold; by default as many as one batch, `batch_tokens`. A model with
-                layers that forget (sliding windows, linear attention) keeps nothing.
+            cache_tokens: tokens that they may hold; by default twice those of one batch, `batch_tokens`: one batch of
+                live branches, and what they were drawn from. A model with layers that forget (sliding windows, linear
+                attention) keeps nothing.
         """
         from prm.generation.hf_carrier import HFCarrier
 
-        return HFCarrier(self, cache_tokens or self.batch_tokens) if self.shares_prefixes else Uncarried(self)
+        return HFCarrier(self, cache_tokens or 2 * self.batch_tokens) if self.shares_prefixes else Uncarried(self)
 
     def plan_batches(
         self, requests: Sequence[GenerationRequest], sampling: SamplingParams, *, share: bool | None = None
@@ -174,7 +175,9 @@ class HFGenerator:
         completions: dict[int, Completion] = {}
         for batch in batches:
             answers = in_halves(
-                lambda some: self._run_batch(some, sampling, carried), [requests[index] for index in batch]
+                lambda some: self._run_batch(some, sampling, carried),
+                [requests[index] for index in batch],
+                relieve=carried.relieve if carried else None,
             )
             completions.update(zip(batch, answers, strict=True))
             if progress:

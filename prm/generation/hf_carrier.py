@@ -50,23 +50,32 @@ class _Known:
 
 
 class Carried:
-    """The contexts that a carrier knows, and those that one batch continues."""
+    """The contexts that a carrier knows; those that the call at hand continues are not let go meanwhile."""
 
     def __init__(self, model: Any, budget: int, *, may_share: bool):
         self.model, self.may_share = model, may_share
         self.rows = KeptRows([model.config], budget)
         self._known: dict[Ids, _Known] = {}
         self._pinned: set[KeptRow] = set()
+        self._new: set[KeptRow] = set()
 
     def knows(self, prompt: Ids) -> bool:
         """Whether all but the last token of a prompt are in a cache."""
         known = self._known.get(prompt[:-1])
         return known is not None and known.held
 
+    def expect(self, prompts: Iterable[Ids]) -> None:
+        """Prompts of the call that begins: what is known of them stays until the next one."""
+        self._pinned = {self._known[prompt[:-1]].row for prompt in prompts if self.knows(prompt)}
+        self._new = set()
+
+    def relieve(self) -> None:
+        """Memory ran out: let go of all but what the call at hand needs, and what it has drawn."""
+        self.rows.spare(self._pinned | self._new)
+
     def reader(self, prompts: Sequence[Ids]) -> PromptReader:
-        """The reader for the prompts of one batch, whose known contexts stay until the next batch."""
+        """The reader for the prompts of one batch."""
         known = [self._known[prompt[:-1]] if self.knows(prompt) else None for prompt in prompts]
-        self._pinned = {one.row for one in known if one is not None}
         return _KnownPrompts(self.model, prompts, known, may_share=self.may_share)
 
     def keep(self, cache: DynamicCache, ended: Sequence[EndedRow], *, whole: bool) -> None:
@@ -82,6 +91,7 @@ class Carried:
         lengths = [len(row.prompt_ids) + len(row.sampled_ids) - 1 for row in ended]
         places = [(slot, row.end - length) for slot, row, length in zip(slots, ended, lengths, strict=True)]
         for row, kept in zip(ended, self.rows.add([cache], places, count), strict=True):
+            self._new.add(kept)
             self._learn((*row.prompt_ids, *row.sampled_ids[:-1]), _Known(kept, unread=True))
             self._learn(row.prompt_ids[:-1], _Known(kept, unread=False))
 
@@ -89,7 +99,7 @@ class Carried:
         """Let go of every context but those of these prompts."""
         contexts = {tuple(prompt[:-1]) for prompt in prompts}
         self._known = {ids: known for ids, known in self._known.items() if known.held and ids in contexts}
-        self._pinned = set()
+        self._pinned, self._new = set(), set()
         lengths: dict[KeptRow, int] = {}
         for ids, known in self._known.items():
             lengths[known.row] = max(len(ids), lengths.get(known.row, 0))
@@ -173,6 +183,7 @@ class HFCarrier:
     ) -> list[Completion]:
         """As `HFGenerator.generate`: the same samples, up to the rounding of the model's logits. Tokens of a prompt
         that are kept are cached, not prefilled."""
+        self.carried.expect(request.prompt_ids for request in requests)
         new = [request.prompt_ids for request in requests if not self.carried.knows(request.prompt_ids)]
         share = self.generator.shares_prefixes and sharing_pays(new)
         batches = self.generator.plan_batches(requests, sampling, share=share)

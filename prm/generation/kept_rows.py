@@ -92,6 +92,10 @@ class KeptRows:
                 for row in rows:
                     row.batch = None
 
+    def spare(self, pinned: Collection[KeptRow] = ()) -> None:
+        """Let go of every batch without a row in `pinned`, for memory ran out."""
+        self.make_room(self.budget, pinned)
+
     def _copy_together(self, rows: list[KeptRow], lengths: Mapping[KeptRow, int]) -> None:
         from prm.generation.kv_cache import gather
 

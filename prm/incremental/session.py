@@ -25,7 +25,8 @@ from prm.out_of_memory import in_halves
 if TYPE_CHECKING:
     from prm.verifier import StepScores, Verifier
 
-CACHE_TOKENS = 131_072
+CACHE_TOKENS = 262_144
+"""Twice the live branches that a search holds by default: they, and what they were drawn from."""
 
 
 class IncrementalSession:
@@ -92,15 +93,13 @@ class IncrementalSession:
         if part:
             yield part
 
-    def _read(self, nodes: Sequence[Node], around: Iterable[Node]) -> None:
+    def _read(self, nodes: Sequence[Node], around: Sequence[Node]) -> None:
         """Read new nodes, level by level; the rows of the nodes `around` them are not let go meanwhile."""
         segments = segments_of(nodes)
-        pinned: set[KeptRow] = {node.row for node in around if node.row is not None}
         for _, level in groupby(segments, key=lambda segment: segment.level):
             for together in self._passes(sorted(level, key=_by_shape)):
-                self.kept.make_room(sum(segment.end for segment in together), pinned)
-                in_halves(self.reader.read, together)
-                pinned |= {segment.nodes[-1].row for segment in together if segment.nodes[-1].row is not None}
+                self.kept.make_room(sum(segment.end for segment in together), _rows_of(around))
+                in_halves(self.reader.read, together, relieve=lambda: self.kept.spare(_rows_of(around)))
 
     def _passes(self, segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         """Segments of similar shape; neither their new tokens nor their cached ones are more than a pass may take."""
@@ -172,6 +171,10 @@ def keeps_beginnings(verifier: Verifier) -> bool:
     if step_format.whole_text or step_format.closing:
         return False
     return all(attends_causally(model) and can_gather(in_place_cache(model.config)) for model in models_of(verifier))
+
+
+def _rows_of(nodes: Iterable[Node]) -> set[KeptRow]:
+    return {node.row for node in nodes if node.row is not None}
 
 
 def _by_shape(segment: Segment) -> tuple[int, int]:

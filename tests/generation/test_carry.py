@@ -170,7 +170,7 @@ def test_kept_rows_stay_within_their_budget_and_the_samples_stay_the_same(tokeni
         assert [c.token_ids for c in kept] == [c.token_ids for c in plain]
         prefilled += sum(c.cost.prefilled_tokens for c in kept)
         one_batch = 4 * (max(map(len, PROMPTS)) + 4 * 12)
-        assert carrier.carried.rows.tokens <= max(cache_tokens, one_batch)
+        assert carrier.carried.rows.tokens <= max(cache_tokens, 2 * one_batch)  # what it continues, and what it drew
     unbounded = sum(c.cost.prefilled_tokens for found in search(generator.carry()) for c in found)
     assert prefilled > unbounded
 
