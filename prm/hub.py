@@ -1,13 +1,16 @@
 """Publish a verifier: check its directory, run its usage snippets, write its card, upload it in one commit.
 
-    prm push --model runs/prm --repo_id user/my-prm --private --eval_results runs/eval
+    prm push --model runs/prm --repo_id user/my-prm --private --eval_results runs/eval --bench_results runs/bench
 
 Everything that can be checked without the Hub is checked before the first upload, and the upload is a single commit,
-so that a failed push leaves the repository as it was (`prm.hub_upload`). What the card says is decided in `prm.cards`.
+so that a failed push leaves the repository as it was (`prm.hub_upload`). Which weights go there is `prm.hub_weights`',
+which other files `prm.hub_contents`', what the card says is decided in `prm.cards`.
 """
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from prm.errors import ConfigError, HubError
 from prm.hub_errors import hub_errors
+from prm.hub_secrets import refuse_secrets
 from prm.hub_upload import (
-    CARD_FILE,
     Destination,
     PushResult,
     check_repo_id,
-    json_bytes,
+    find_repo,
     logged_in,
+    sizes_of,
     upload,
     with_namespace,
 )
@@ -31,9 +35,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from prm.cards.facts import VerifierFacts
-    from prm.cards.results import Results
-
-PUBLISHED_RESULTS = "eval_results.json"
 
 
 @dataclass
@@ -50,9 +51,29 @@ class PushConfig:
             "const": True,
         },
     )
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "Of an adapter: publish the plain checkpoint that it makes of its base"}
+    )
+    max_shard_size: str = field(
+        default="5GB", metadata={"help": "Weights are published in files of at most this size, such as 500MB"}
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace a repository's model that is not of an earlier push of a verifier"}
+    )
     commit_message: str = field(default="Publish the verifier", metadata={"help": "Message of the commit"})
     eval_results: str | None = field(
-        default=None, metadata={"help": "Directory of a `prm eval` run whose results.json goes into the card"}
+        default=None,
+        metadata={"help": "Directory of a `prm eval` run whose results go into the card, and whose page beside it"},
+    )
+    bench_results: str | None = field(
+        default=None, metadata={"help": "Directory of a `prm bench` run whose results go into the card"}
+    )
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Labels it was trained on: `prm data push` publishes them first, as REPO_ID-labels, and the card "
+            "names them"
+        },
     )
     base_model: str | None = field(
         default=None,
@@ -66,7 +87,7 @@ class PushConfig:
     example_steps: list[str] | None = field(default=None, metadata={"help": "Steps of the usage snippet"})
     snippet_timeout: float = field(default=900.0, metadata={"help": "Seconds the usage snippets may run"})
     dry_run: bool = field(
-        default=False, metadata={"help": "Check, run the snippets and print the card, but send nothing"}
+        default=False, metadata={"help": "Check, run the snippets, print the card and the tree, but send nothing"}
     )
 
 
@@ -74,31 +95,79 @@ def run_push(config: PushConfig) -> PushResult:
     """Publish a verifier directory.
 
     Raises:
-        HubError: no token, not a verifier, a snippet that fails, or a refusal by the Hub.
-        DataError: a file of the directory or of the eval run that cannot be read.
-        ConfigError: a repository name that the Hub would not take.
+        HubError: no token, not a verifier, a snippet that fails, a secret in a file, a name that is taken, or a
+            refusal by the Hub.
+        DataError: a file of the directory or of a run that cannot be read.
+        ConfigError: a repository name that the Hub would not take, or a size that is none.
     """
+    with tempfile.TemporaryDirectory(prefix="prm-push-") as folder:
+        return _push(config, Path(folder))
+
+
+def _push(config: PushConfig, folder: Path) -> PushResult:
     from prm.cards.card import card_for
-    from prm.cards.facts import is_uploaded, read_facts
-    from prm.cards.results import read_results
+    from prm.cards.facts import read_facts
     from prm.cards.snippet import run_snippets
-    from prm.fingerprint import fingerprint
+    from prm.hub_contents import is_published, payload_of, read_runs
+    from prm.hub_weights import parse_size
 
     check_repo_id(config.repo_id, "repo_id")
-    facts = read_facts(config.model)
-    run = config.eval_results
-    results = read_results(run, fingerprint(facts.directory), config.verifier_name) if run is not None else None
+    parse_size(config.max_shard_size)
+    given = read_facts(config.model)
+    results, bench = read_runs(config, given)
     api = None if config.dry_run else logged_in()
     repo_id = config.repo_id if api is None else with_namespace(api, config.repo_id)
-    base_model = _base_model(config, facts, api)
-    _check_reference(facts)
+    to = Destination(repo_id, config.private, is_published, marker="" if config.overwrite else SPEC_FILE)
+    if api is not None:
+        find_repo(api, to)
+    base_model = _base_model(config, given, api)
+    _check_reference(given)
     problem, steps = _example(config)
+    facts = _weights(config, given, folder)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
-    card = card_for(facts, repo_id, snippets, base_model=base_model, license=config.license, results=results)
-    payload = _payload(facts, card, base_model, results)
+    labels = [f"{repo_id}-labels"] if config.dataset else []
+    card = card_for(
+        facts,
+        repo_id,
+        snippets,
+        base_model=base_model,
+        license=config.license,
+        results=results,
+        bench=bench,
+        datasets=labels,
+    )
+    payload = payload_of(facts, card, base_model, results, bench)
     if api is None:
-        return PushResult(repo_id, tuple(sorted(payload)), card)
-    return upload(api, Destination(repo_id, config.private, is_uploaded), payload, config.commit_message)
+        refuse_secrets(payload)
+    if config.dataset:
+        _push_labels(config, labels[0])
+    if api is None:
+        return PushResult(repo_id, tuple(sorted(payload)), card, sizes=sizes_of(payload))
+    return upload(api, to, payload, config.commit_message)
+
+
+def _weights(config: PushConfig, given: VerifierFacts, folder: Path) -> VerifierFacts:
+    """The verifier as it is published: merged if that is asked for, and in files of the size that is."""
+    from prm.hub_weights import merged, parse_size, sharded
+
+    plain, shards = folder / "merged", folder / "shards"
+    plain.mkdir()
+    shards.mkdir()
+    facts = merged(given, plain) if config.merge_adapter else given
+    return sharded(facts, parse_size(config.max_shard_size), shards)
+
+
+def _push_labels(config: PushConfig, repo_id: str) -> None:
+    """`prm data push`, known by its name as every stage is (`prm.cli`), for the library does not depend on it. A data
+    set is a repository of its own: only there does the Hub show its rows, and `load_dataset` find them."""
+    from prm.cli import COMMANDS
+
+    arguments = ["push", "--labels_path", str(config.dataset), "--repo_id", repo_id]
+    if config.private is not None:
+        arguments += ["--private", str(config.private).lower()]
+    if config.dry_run:
+        arguments += ["--dry_run", "true"]
+    importlib.import_module(COMMANDS["data"][0]).main(arguments)
 
 
 def _base_model(config: PushConfig, facts: VerifierFacts, api: HfApi | None) -> str:
@@ -111,11 +180,10 @@ def _base_model(config: PushConfig, facts: VerifierFacts, api: HfApi | None) -> 
             return named
     if config.base_model:
         raise ConfigError(f"base_model {config.base_model!r} is not a repository on the Hub; give user/name")
-    if facts.is_adapter:
+    if facts.is_adapter and not config.merge_adapter:
         raise HubError(
-            f"{facts.directory} is an adapter of {named!r}, which nobody else can load. "
-            "Publish the base and give its name as base_model, or push the merged checkpoint that "
-            "`prm train --merge_adapter` writes"
+            f"{facts.directory} is an adapter of {named!r}, which nobody else can load. Publish the base and give its "
+            "name as base_model, or publish the plain checkpoint with --merge_adapter true"
         )
     return ""
 
@@ -150,24 +218,6 @@ def _example(config: PushConfig) -> tuple[str, Sequence[str]]:
     if config.example_problem is not None or config.example_steps:
         raise ConfigError("example_problem and example_steps are given together or not at all")
     return "7a+5b-3c*2", ["a7+5=12", "b12-3=8", "c8*2=16", "A: 16"]
-
-
-def _payload(facts: VerifierFacts, card: str, base_model: str, results: Results | None) -> dict[str, bytes | Path]:
-    """The files of the repository: names, and their bytes or where they lie. Files as they are, but for what names
-    this machine: an adapter's local base, and absolute paths in our own records."""
-    from prm.cards.facts import ADAPTER_CONFIG, METRICS_FILE, read_json
-
-    payload: dict[str, bytes | Path] = {name: facts.directory / name for name in facts.files}
-    if facts.is_adapter and facts.adapter_base != base_model:
-        adapter = {**read_json(facts.directory / ADAPTER_CONFIG), "base_model_name_or_path": base_model}
-        payload[ADAPTER_CONFIG] = json_bytes(adapter)
-    if facts.metrics:
-        payload[METRICS_FILE] = json_bytes(facts.metrics)
-    payload[SPEC_FILE] = json_bytes(facts.spec.to_dict())
-    if results is not None:
-        payload[PUBLISHED_RESULTS] = json_bytes(results.content)
-    payload[CARD_FILE] = card.encode()
-    return payload
 
 
 def main(arguments: list[str]) -> None:

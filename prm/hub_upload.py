@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.errors import ConfigError, HubError
 from prm.hub_errors import TOKEN_SETTINGS, hub_errors
+from prm.hub_secrets import refuse_secrets
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -23,18 +24,39 @@ Payload = Mapping[str, bytes | Path]
 
 @dataclass(frozen=True)
 class PushResult:
-    """What was published, or would be. `url` and `commit` are empty after a dry run."""
+    """What was published, or would be. `url` and `commit` are empty after a dry run; `sizes` are in bytes, of the
+    files where they are known."""
 
     repo_id: str
     files: tuple[str, ...]
     card: str
     url: str = ""
     commit: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.url:
-            return f"dry run: would push {len(self.files)} files to {self.repo_id}: {', '.join(self.files)}"
+            return f"dry run: would push {len(self.files)} files to {self.repo_id}\n{self.tree()}"
         return f"pushed {len(self.files)} files to {self.url} (commit {self.commit[:12]})"
+
+    def tree(self) -> str:
+        """The repository's files, one a line, with their sizes."""
+        width = max(map(len, self.files), default=0)
+        lines = []
+        for name in self.files:
+            branch = "└──" if name == self.files[-1] else "├──"
+            size = _readable(self.sizes[name]) if name in self.sizes else ""
+            lines.append(f"{branch} {name:<{width}} {size:>10}".rstrip())
+        return "\n".join(lines)
+
+
+def _readable(size: float) -> str:
+    """Bytes in decimal units, as the Hub shows them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,10 @@ class Destination:
         private: the visibility asked for; `None` takes that of an existing one.
         owned: which files of the repository an earlier push has put there; those that are no longer part of what is
             pushed are deleted, for a loader would take them along.
-        private_by_default: the visibility of a new repository where none was asked for; `None` is the account's.
+        private_by_default: the visibility of a new repository where none was asked for; `None` is the account's, or
+            the organisation's.
+        marker: a file that every push of this kind leaves: a repository with files of such a push and without it
+            holds something else, and its name is taken. Empty: nothing is asked.
     """
 
     repo_id: str
@@ -53,6 +78,7 @@ class Destination:
     owned: Callable[[str], bool]
     repo_type: RepoType = "model"
     private_by_default: bool | None = None
+    marker: str = ""
 
 
 def check_repo_id(repo_id: str, key: str) -> None:
@@ -108,12 +134,18 @@ def upload(api: HfApi, to: Destination, payload: Payload, message: str) -> PushR
     commit where nothing changed.
 
     Raises:
-        HubError: a refusal by the Hub, or a repository of another visibility than the one asked for.
+        HubError: a refusal by the Hub, a secret in a file, a name that is taken, or a repository of another visibility
+            than the one asked for.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+    refuse_secrets(payload, api.token if isinstance(api.token, str) else None)
     with hub_errors(to.repo_id):
-        existing = _ensure_repo(api, to)
+        existing = find_repo(api, to)
+        if existing is None:
+            private = to.private_by_default if to.private is None else to.private
+            api.create_repo(to.repo_id, private=private, repo_type=to.repo_type)
+            existing = []
         stale = [name for name in existing if to.owned(name) and name not in payload]
         operations: list[Any] = [CommitOperationDelete(name) for name in stale]
         operations += [
@@ -125,27 +157,41 @@ def upload(api: HfApi, to: Destination, payload: Payload, message: str) -> PushR
     text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
     folder = "datasets/" if to.repo_type == "dataset" else ""
     url = f"{api.endpoint}/{folder}{to.repo_id}"
-    return PushResult(to.repo_id, tuple(sorted(payload)), text, url=url, commit=done.oid)
+    return PushResult(to.repo_id, tuple(sorted(payload)), text, url=url, commit=done.oid, sizes=sizes_of(payload))
 
 
-def _ensure_repo(api: HfApi, to: Destination) -> list[str]:
-    """Create the repository unless it is there; returns the names of its files.
+def find_repo(api: HfApi, to: Destination) -> list[str] | None:
+    """The names of the files in the repository, or `None` where there is none; what can be asked before anything heavy
+    is done.
 
     Raises:
-        HubError: it is there with another visibility than the one asked for.
+        HubError: it is there with another visibility than the one asked for, or holds something else.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    try:
-        info = api.dataset_info(to.repo_id) if to.repo_type == "dataset" else api.model_info(to.repo_id)
-    except RepositoryNotFoundError:
-        private = to.private_by_default if to.private is None else to.private
-        api.create_repo(to.repo_id, private=private, repo_type=to.repo_type)
-        return []
+    with hub_errors(to.repo_id):
+        try:
+            info = api.dataset_info(to.repo_id) if to.repo_type == "dataset" else api.model_info(to.repo_id)
+        except RepositoryNotFoundError:
+            return None
     if to.private is not None and bool(info.private) != to.private:
         is_now, asked = ("private", "public") if info.private else ("public", "private")
         raise HubError(
             f"{to.repo_id} exists and is {is_now}, and {asked} was asked for. A push never changes that: change it in "
             "the repository's settings, choose another repo_id, or leave `private` out"
         )
-    return [file.rfilename for file in info.siblings or []]
+    names = [file.rfilename for file in info.siblings or []]
+    if to.marker and to.marker not in names and (theirs := [name for name in names if to.owned(name)]):
+        raise HubError(
+            f"the name {to.repo_id} is taken: it holds {theirs[0]} and no {to.marker}, so it is not of an earlier "
+            "push of a verifier. Choose another repo_id, or give overwrite true to replace what is there"
+        )
+    return names
+
+
+def sizes_of(payload: Payload) -> dict[str, int]:
+    """Bytes of every file."""
+    return {
+        name: len(content) if isinstance(content, bytes) else content.stat().st_size
+        for name, content in payload.items()
+    }

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from prm.cards.benchmarks import BenchResults, bench_table, describe_bench
 from prm.cards.facts import VerifierFacts, without_local_paths
+from prm.cards.model_index import PIPELINE_TAGS, model_index
 from prm.cards.results import Results, describe_run, result_tables, verdict
-from prm.cards.snippet import Snippet
+from prm.cards.snippet import Snippet, is_served
 from prm.cards.tables import cell
 from prm.cards.templates import render
 from prm.cards.training import training_tables
 
-PIPELINE_TAGS = {
-    "token_classification": "token-classification",
-    "sequence_classification": "text-classification",
-    "reward_tokens": "text-generation",
-}
 PACKAGES = ("prm-toolkit", "transformers", "torch", "peft", "huggingface_hub")
 
 
@@ -29,6 +27,8 @@ def card_for(
     base_model: str = "",
     license: str | None = None,
     results: Results | None = None,
+    bench: BenchResults | None = None,
+    datasets: Sequence[str] = (),
 ) -> str:
     """The card of one verifier, as the text of its README.md.
 
@@ -39,19 +39,30 @@ def card_for(
         base_model: the base's name on the Hub; empty if it has none that is known.
         license: identifier of the weights' licence.
         results: what `prm eval` measured, if it did.
+        bench: what `prm bench` measured, if it did.
+        datasets: names on the Hub of what it was trained on.
     """
+    name = repo_id.split("/")[-1]
     return render(
         "model_card.md.j2",
         {
-            "front_matter": front_matter(facts, base_model, license),
-            "name": repo_id.split("/")[-1],
+            "front_matter": front_matter(
+                facts, name, base_model=base_model, license=license, results=results, bench=bench, datasets=datasets
+            ),
+            "name": name,
             "repo_id": repo_id,
             "kind": facts.spec.kind,
             "is_adapter": facts.is_adapter,
-            "identity": _identity(facts, base_model),
+            "identity": _identity(facts, base_model, datasets),
             "snippets": snippets,
+            "unserved": _unserved(facts),
+            "uses": _uses(facts),
             "scoring": [(label, cell(value)) for label, value in _scoring(facts)],
-            "training": training_tables(without_local_paths(facts.metrics)),
+            "training": training_tables(without_local_paths(facts.metrics), facts.record),
+            "has_report": facts.report is not None,
+            "has_eval_report": results is not None and results.page is not None,
+            "benchmarks": bench_table(bench) if bench else "",
+            "benchmarked": describe_bench(bench) if bench else "",
             "run": describe_run(results) if results else "",
             "verdict": verdict(results) if results else "",
             "results": result_tables(results) if results else [],
@@ -62,24 +73,63 @@ def card_for(
     )
 
 
-def front_matter(facts: VerifierFacts, base_model: str, license: str | None) -> str:
-    """The YAML that the Hub reads, without its fences."""
+def front_matter(
+    facts: VerifierFacts,
+    name: str,
+    *,
+    base_model: str = "",
+    license: str | None = None,
+    results: Results | None = None,
+    bench: BenchResults | None = None,
+    datasets: Sequence[str] = (),
+) -> str:
+    """The YAML that the Hub reads, without its fences; what was measured is its `model-index`."""
     from huggingface_hub import ModelCardData
 
     kind = "process-reward-model" if facts.spec.kind == "prm" else "outcome-reward-model"
     relation = ("adapter" if facts.is_adapter else "finetune") if base_model else None
+    measured = model_index(facts, results, bench)
+    index: dict[str, Any] = {"model_name": name, "eval_results": measured} if measured else {}
     data = ModelCardData(
         library_name="peft" if facts.is_adapter else "transformers",
         pipeline_tag=PIPELINE_TAGS[facts.spec.head],
         base_model=base_model or None,
         license=license,
+        datasets=list(datasets) or None,
         tags=["reward-model", kind, "prm-toolkit"],
         base_model_relation=relation,
+        **index,
     )
     return str(data.to_yaml()).rstrip()
 
 
-def _identity(facts: VerifierFacts, base_model: str) -> list[tuple[str, str]]:
+def _uses(facts: VerifierFacts) -> list[str]:
+    data = without_local_paths(facts.metrics.get("data") or {})
+    problems = data.get("problem_set") or data.get("dataset_name")
+    of = f" of the kind it was trained on ({problems})" if problems else " of the kind it was trained on"
+    first = (
+        "Choosing and weighting sampled solutions (best-of-n, weighted votes), guiding a search step by step, and "
+        "finding the first wrong step, on problems"
+        if facts.spec.kind == "prm"
+        else "Choosing and weighting finished solutions (best-of-n, weighted votes), on problems"
+    )
+    return [
+        f"{first}{of}.",
+        "Not meant for grading people, nor as the only reward of a policy that is trained against it: a policy finds "
+        "what the scores overlook.",
+    ]
+
+
+def _unserved(facts: VerifierFacts) -> str:
+    """Why there is no snippet for vLLM, where there is none."""
+    if is_served(facts):
+        return ""
+    if facts.is_adapter:
+        return "vLLM's pooling runner takes full weights: merge the adapter for it (`prm push --merge_adapter true`)."
+    return "vLLM's pooling runner has no task that gives these scores."
+
+
+def _identity(facts: VerifierFacts, base_model: str, datasets: Sequence[str]) -> list[tuple[str, str]]:
     rows = [("Parameters", f"{facts.num_parameters:,}" + (" in the adapter" if facts.is_adapter else ""))]
     if facts.architecture:
         rows.append(("Architecture", f"`{facts.architecture}`"))
@@ -88,6 +138,8 @@ def _identity(facts: VerifierFacts, base_model: str) -> list[tuple[str, str]]:
     if facts.spec.label_source:
         view = f", {facts.spec.label_view} labels" if facts.spec.label_view else ""
         rows.append(("Labels", f"{facts.spec.label_source}{view}"))
+    if datasets:
+        rows.append(("Data", ", ".join(f"`{name}`" for name in datasets)))
     return rows
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from prm.fingerprint import TOKENIZER_FILES
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 
 METRICS_FILE = "train_metrics.json"
+REPORT_FILE = "train_report.html"
+RUN_FILE = "train_run.json"
+RECORDS = (METRICS_FILE, REPORT_FILE, RUN_FILE)  # what a training run writes beside the weights
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -38,6 +42,8 @@ UPLOADED = (
 )
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+# An absolute path of two parts or more; not the path of a URL.
+_PATH = re.compile(r"(?<![\w./:@-])/(?:[\w.+@=-]+/)+[\w.+@=-]+")
 # The Trainer leaves these beside the weights of a run; they are no weights and are not uploaded.
 TRAINER_STATE = ("training_args.bin", "optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state*")
 
@@ -55,6 +61,8 @@ class VerifierFacts:
         adapter_base: the base model an adapter names; empty for a full model.
         architecture: the class that `config.json` names, or `""`.
         metrics: the content of `train_metrics.json`; empty where there is none.
+        record: the content of `train_run.json`: machine, versions, commit; empty where there is none.
+        report: where `train_report.html` is, if it is.
     """
 
     directory: Path
@@ -65,6 +73,8 @@ class VerifierFacts:
     adapter_base: str = ""
     architecture: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    report: Path | None = None
 
 
 def read_facts(directory: str | Path) -> VerifierFacts:
@@ -97,6 +107,8 @@ def read_facts(directory: str | Path) -> VerifierFacts:
         adapter_base=str(config.get("base_model_name_or_path") or "") if is_adapter else "",
         architecture="" if is_adapter else ", ".join(config.get("architectures") or []),
         metrics=metrics,
+        record=read_json(directory / RUN_FILE) if (directory / RUN_FILE).is_file() else {},
+        report=directory / REPORT_FILE if (directory / REPORT_FILE).is_file() else None,
     )
 
 
@@ -131,8 +143,18 @@ def without_local_paths(value: Any) -> Any:
     return value
 
 
-def count_parameters(path: Path) -> int:
-    """Parameters in a safetensors file, from its header alone.
+def text_without_local_paths(text: str) -> str:
+    """A text, such as a page, in which absolute paths of this machine are cut to their last part."""
+
+    def cut(found: re.Match[str]) -> str:
+        path = Path(found[0])
+        return path.name if path.name and path.exists() else found[0]
+
+    return _PATH.sub(cut, text)
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its tensors begin.
 
     Raises:
         DataError: the file is cut short, or is no safetensors file.
@@ -141,14 +163,24 @@ def count_parameters(path: Path) -> int:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, path.stat().st_size)))
+            header: dict[str, Any] = json.loads(stream.read(min(length, path.stat().st_size)))
     except (struct.error, ValueError) as error:
         raise DataError(f"not a safetensors file ({error})", path=path, remedy=remedy) from None
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    expected = 8 + length + max(ends, default=0)
     if path.stat().st_size != expected:
         raise DataError(f"{path.stat().st_size} bytes where its header says {expected}", path=path, remedy=remedy)
-    return sum(math.prod(entry["shape"]) for entry in tensors)
+    return header, 8 + length
+
+
+def count_parameters(path: Path) -> int:
+    """Parameters in a safetensors file, from its header alone.
+
+    Raises:
+        DataError: the file is cut short, or is no safetensors file.
+    """
+    header, _ = read_header(path)
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def is_uploaded(name: str) -> bool:

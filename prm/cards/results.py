@@ -5,7 +5,7 @@ Read from the run's `results.json`. Nothing is computed anew; lines of other ver
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,26 @@ from prm.cards.tables import Table, markdown_table, number, words
 from prm.errors import DataError, HubError, MissingFileError
 
 RESULTS_FILE = "results.json"
+PAGE_FILE = "report.html"
 RESULTS_VERSIONS = (1, 2)  # 2 has more beside what is read here
 
 
 @dataclass(frozen=True)
 class Results:
-    """The content of a `results.json`, and the name under which it knows the verifier."""
+    """The content of a `results.json`, the name under which it knows the verifier, and the run's page, if there is
+    one."""
 
     content: dict[str, Any]
     verifier: str
+    page: Path | None = None
 
 
-def read_results(directory: str | Path, fingerprint: str, name: str | None = None) -> Results:
+def read_results(directory: str | Path, fingerprint: str | Sequence[str], name: str | None = None) -> Results:
     """Read an eval run and find the verifier in it.
 
     Args:
-        fingerprint: the verifier's (`prm.fingerprint`): a run of other weights says nothing of these.
+        fingerprint: the verifier's (`prm.fingerprint`), or its several, as an adapter and merged: a run of other
+            weights says nothing of these.
         name: which one it is, where a run measured the same weights under several names.
 
     Raises:
@@ -45,7 +49,8 @@ def read_results(directory: str | Path, fingerprint: str, name: str | None = Non
     if content.get("version") not in RESULTS_VERSIONS or not {"methods", "verifiers", "n"} <= set(content):
         raise DataError("not the results of this version's `prm eval`", path=path, remedy="Run `prm eval` again")
     measured: dict[str, Any] = content["verifiers"]
-    same = [key for key, facts in measured.items() if facts.get("fingerprint") == fingerprint]
+    known = [fingerprint] if isinstance(fingerprint, str) else fingerprint
+    same = [key for key, facts in measured.items() if facts.get("fingerprint") in known]
     if name is not None and name not in measured:
         raise HubError(f"{path}: no verifier is called {name!r} in it; it has {', '.join(measured) or 'none'}")
     if not same or (name is not None and name not in same):
@@ -53,7 +58,8 @@ def read_results(directory: str | Path, fingerprint: str, name: str | None = Non
         raise HubError(f"{path}: {which} not this directory's: it measured other weights; run `prm eval` again")
     if name is None and len(same) > 1:
         raise HubError(f"{path}: it measured this verifier as {' and as '.join(same)}; say which with verifier_name")
-    return Results(content, name or same[0])
+    page = Path(directory) / PAGE_FILE
+    return Results(content, name or same[0], page if page.is_file() else None)
 
 
 def describe_run(results: Results) -> str:

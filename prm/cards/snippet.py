@@ -1,17 +1,20 @@
 """Usage snippets of one verifier: written for its scoring spec, run against its directory, shown with their output.
 
-Two are written: one through `prm.Verifier`, one with plain `transformers` (and `peft` for an adapter). They must
-agree, which proves that the published spec describes what plain loaders compute.
+Three are written: one through `prm.Verifier`, one with plain `transformers` (and `peft` for an adapter), one with
+vLLM's pooling runner. All that are run must agree, which proves that the published spec describes what plain loaders
+compute. Where vLLM is not installed its snippet is shown, and said not to have been run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,11 @@ from prm.errors import HubError
 from prm.generation.checkpoint import LOAD_ERRORS, first_line
 from prm.scoring_spec import ScoringSpec
 
-# Both snippets compute in float32 on the CPU; their outputs are rounded to 4 digits.
+# All snippets compute in float32; their outputs are rounded to 4 digits.
 TOLERANCE = 1e-3
+# What vLLM's pooling runner reads: `token_classify` and `classify` are the tasks of these heads.
+SERVED_HEADS = ("token_classification", "sequence_classification")
+NOT_RUN = "Not run when this was published: vLLM was not installed there."
 
 # Runs every script in one process, which imports torch once, and writes down what each printed.
 _RUNNER = """
@@ -37,6 +43,8 @@ with open(sys.argv[1], "w", encoding="utf-8") as stream:
     json.dump(outputs, stream)
 """
 
+_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # an engine in a process of its own would outlive a failure
+
 _AUTO_CLASS = {
     "token_classification": "AutoModelForTokenClassification",
     "sequence_classification": "AutoModelForSequenceClassification",
@@ -47,11 +55,13 @@ _AUTO_CLASS = {
 
 @dataclass(frozen=True)
 class Snippet:
-    """A usage snippet as the card shows it, and what it printed when it was run."""
+    """A usage snippet as the card shows it, and what it printed when it was run; of one that was not run `note` says
+    why, and there is no output."""
 
     title: str
     code: str
-    output: str
+    output: str = ""
+    note: str = ""
 
 
 def run_snippets(
@@ -60,15 +70,26 @@ def run_snippets(
     """Write the snippets, run them against the local directory, and return them as they read on the Hub.
 
     Raises:
-        HubError: a snippet failed or took longer than `timeout` seconds, or the two disagree.
+        HubError: a snippet failed or took longer than `timeout` seconds, or two of them disagree.
     """
-    titles = ["With prm-toolkit", "With plain " + ("transformers and peft" if facts.is_adapter else "transformers")]
     found = _prompt_facts(facts, problem)
     local = _write(facts, str(facts.directory.resolve()), problem, steps, found)
     published = _write(facts, repo_id, problem, steps, found)
-    outputs = execute(local, timeout=timeout)
+    names = [name for name in local if name != "vllm"]
+    outputs = dict(zip(names, execute([local[name] for name in names], timeout=timeout), strict=True))
+    if "vllm" in local and find_spec("vllm") is not None:
+        # In a process of its own, for it may start others; it logs before it prints.
+        outputs["vllm"] = execute([local["vllm"]], timeout=timeout)[0].splitlines()[-1]
     _check_agreement(outputs, facts)
-    return [Snippet(*row) for row in zip(titles, published, outputs, strict=True)]
+    return [
+        Snippet(_title(name, facts), code, outputs.get(name, ""), "" if name in outputs else NOT_RUN)
+        for name, code in published.items()
+    ]
+
+
+def _title(name: str, facts: VerifierFacts) -> str:
+    plain = "transformers and peft" if facts.is_adapter else "transformers"
+    return {"prm": "With prm-toolkit", "transformers": f"With plain {plain}", "vllm": "With vLLM"}[name]
 
 
 def execute(scripts: Sequence[str], *, timeout: float) -> list[str]:
@@ -84,7 +105,9 @@ def execute(scripts: Sequence[str], *, timeout: float) -> list[str]:
         printed = Path(folder, "printed.json")
         command = [sys.executable, "-c", _RUNNER, str(printed), *map(str, paths)]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(
+                command, cwd=folder, env=_ENVIRONMENT | os.environ, capture_output=True, text=True, timeout=timeout
+            )
         except subprocess.TimeoutExpired:
             raise HubError(
                 f"nothing was pushed: the usage snippet did not finish within {timeout:g} s; raise snippet_timeout"
@@ -98,19 +121,22 @@ def execute(scripts: Sequence[str], *, timeout: float) -> list[str]:
         return [str(output).rstrip("\n") for output in json.loads(printed.read_text(encoding="utf-8"))]
 
 
-def _check_agreement(outputs: Sequence[str], facts: VerifierFacts) -> None:
-    ours, plain = (json.loads(output) for output in outputs)
-    if len(ours) != len(plain) or not all(abs(a - b) <= TOLERANCE for a, b in zip(ours, plain, strict=False)):
-        raise HubError(
-            f"nothing was pushed: {facts.directory} scores {ours} through its scoring spec and {plain} with plain "
-            "transformers. The spec does not describe these weights; save both again with `prm train`"
-        )
+def _check_agreement(outputs: Mapping[str, str], facts: VerifierFacts) -> None:
+    ours, *others = ((name, json.loads(output)) for name, output in outputs.items())
+    for name, scores in others:
+        if len(ours[1]) != len(scores) or not all(
+            abs(a - b) <= TOLERANCE for a, b in zip(ours[1], scores, strict=False)
+        ):
+            raise HubError(
+                f"nothing was pushed: {facts.directory} scores {ours[1]} through its scoring spec and {scores} with "
+                f"plain {name}. The spec does not describe these weights; save both again with `prm train`"
+            )
 
 
 def _write(
     facts: VerifierFacts, location: str, problem: str, steps: Sequence[str], prompt_facts: dict[str, Any]
-) -> list[str]:
-    """Both snippets as Python source; `location` is a directory or a repository's name."""
+) -> dict[str, str]:
+    """The snippets as Python source by name, ours first; `location` is a directory or a repository's name."""
     spec = facts.spec
     common = {"location": literal(location), "problem": literal(problem), "steps": literal(list(steps))}
     auto_class = _AUTO_CLASS[spec.head]
@@ -128,9 +154,28 @@ def _write(
         "temperature": spec.temperature,
         "reference": literal(spec.reference_model or ""),
         "beta": spec.beta,
+        "max_length": spec.max_length,
         **prompt_facts,
     }
-    return [render("usage_prm.py.j2", common), render("usage_transformers.py.j2", plain)]
+    snippets = {"prm": render("usage_prm.py.j2", common)}
+    if is_plain(spec):
+        snippets["transformers"] = render("usage_transformers.py.j2", plain)
+        if is_served(facts):
+            snippets["vllm"] = render("usage_vllm.py.j2", plain)
+    return snippets
+
+
+def is_plain(spec: ScoringSpec) -> bool:
+    """Whether a few lines of plain code can write this encoding: prompt, steps and separators, nothing around them.
+    What goes on from another project's verifier may have its chat turns or whole texts."""
+    around = spec.step_format
+    return not any((around.before_first, around.between, around.closing, around.turn_answer, around.whole_text))
+
+
+def is_served(facts: VerifierFacts) -> bool:
+    """Whether vLLM's pooling runner gives this verifier's scores: full weights, and a classification head whose
+    temperature is in its weights."""
+    return not facts.is_adapter and facts.spec.head in SERVED_HEADS and facts.spec.temperature == 1
 
 
 def _label_argument(spec: ScoringSpec) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from prm.cards.tables import Table, markdown_table, number, show, words
 
-_METRICS = {
+METRIC_NAMES = {
     "loss": "Loss, in nats per label",
     "step_accuracy": "Accuracy of steps",
     "accuracy": "Accuracy of solutions",
@@ -41,13 +41,14 @@ _SETTINGS = {
 }
 
 
-def training_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Tables of a `train_metrics.json`; none where it is empty."""
+def training_tables(metrics: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> list[Table]:
+    """Tables of a `train_metrics.json`, none where it is empty, and of the `train_run.json` beside it."""
     measured = [(_metric(name), show(value)) for name, value in metrics.get("eval", {}).items()]
     rows = {
         "Data": _data(metrics.get("data", {})),
         "Settings": _settings(metrics),
         "Measured on held-out rows, with 95% intervals": measured,
+        "Compute and versions": _compute(record or {}) if metrics else [],
     }
     return [Table(title, markdown_table(["", ""], found)) for title, found in rows.items() if found]
 
@@ -55,7 +56,7 @@ def training_tables(metrics: Mapping[str, Any]) -> list[Table]:
 def _metric(name: str) -> str:
     """`auroc`, or `monte_carlo/auroc` for the labels of one source."""
     source, _, metric = name.rpartition("/")
-    return _METRICS.get(metric, words(metric)) + (f", labels of {source}" if source else "")
+    return METRIC_NAMES.get(metric, words(metric)) + (f", labels of {source}" if source else "")
 
 
 def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -104,3 +105,28 @@ def _settings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if course.get("final_loss") is not None:
         rows.append(("Last training loss", course["final_loss"]))
     return [(label, show(value)) for label, value in rows]
+
+
+def _compute(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where, when and with what it was trained; of a run that was killed and went on, the last part alone."""
+    machine = record.get("machine") or {}
+    cores = f"{machine['cores']} processor cores" if machine.get("cores") else ""
+    memory = f"{machine['memory_gib']:g} GiB of memory" if machine.get("memory_gib") else ""
+    versions = record.get("versions") or {}
+    last_part = " (since it was resumed)" if record.get("resumed_from") else ""
+    rows = [
+        ("Machine", ", ".join(filter(None, [*machine.get("accelerators", []), cores, memory]))),
+        ("Processes", record.get("processes")),
+        ("Duration", f"{record['seconds']:,.0f} s{last_part}" if record.get("seconds") else None),
+        ("Started", record.get("started")),
+        ("Commit of prm-toolkit", _commit(record.get("git_commit"))),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    return [(label, show(value)) for label, value in rows if value not in (None, "")]
+
+
+def _commit(commit: str | None) -> str | None:
+    """`+` behind a commit marks files that were changed (`prm.run_record.git_commit`)."""
+    if commit is None or not commit.endswith("+"):
+        return commit
+    return f"{commit.rstrip('+')}, with changes that were not committed"

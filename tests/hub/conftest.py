@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,7 +46,8 @@ class Repo:
 
 class HubStub(ThreadingHTTPServer):
     """The server. `faults` maps a pattern of "METHOD /path" to statuses given, in turn, in the place of the answer;
-    the status 0 drops the connection."""
+    the status 0 drops the connection. `delays` maps such patterns to seconds before the answer; new ones of
+    the `private_organisations` are private unless they are asked to be public."""
 
     daemon_threads = True
 
@@ -55,6 +57,8 @@ class HubStub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.faults: dict[str, list[int]] = {}
+        self.delays: dict[str, float] = {}
+        self.private_organisations: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -99,6 +103,7 @@ class Handler(BaseHTTPRequestHandler):
         for pattern, statuses in self.server.faults.items():
             if statuses and re.search(pattern, request):
                 return self.fail(statuses.pop(0), "told to fail")
+        time.sleep(sum(delay for pattern, delay in self.server.delays.items() if re.search(pattern, request)))
         for pattern, name in self.ROUTES:
             if found := re.fullmatch(pattern, request):
                 return getattr(self, name)(*found.groups())
@@ -168,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
         repo_id = f"datasets/{repo_id}" if asked.get("type") == "dataset" else repo_id
         if repo_id in self.server.repos:
             return self.fail(409, "You already created this model repo")
-        self.server.repos[repo_id] = Repo(private=asked.get("visibility") == "private")
+        default = "private" if asked.get("organization") in self.server.private_organisations else "public"
+        self.server.repos[repo_id] = Repo(private=asked.get("visibility", default) == "private")
         self.answer({"url": f"{self.server.url}/{repo_id}", "name": repo_id})
 
     def validate_yaml(self) -> None:

@@ -101,12 +101,54 @@ def test_the_visibility_of_an_existing_repository_is_never_changed(
 def test_a_second_push_replaces_the_verifier_and_keeps_foreign_files(
     logged_in: Any, tiny_verifier_dir: Callable[..., Path]
 ) -> None:
-    old = dict.fromkeys(("model-00001-of-00002.safetensors", "adapter_config.json", "notes.txt"), b"old")
+    names = ("model-00001-of-00002.safetensors", "adapter_config.json", "scoring_spec.json", "notes.txt")
+    old = dict.fromkeys(names, b"old")
     logged_in.add_repo("user/my-prm", old)
     result = push(tiny_verifier_dir())
     repo = logged_in.repos["user/my-prm"]
     assert set(repo.files) == {*result.files, "notes.txt"}
     assert result.commit == repo.sha and result.url == f"{logged_in.url}/user/my-prm"
+
+
+def test_a_name_that_holds_another_model_is_taken(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:
+    logged_in.add_repo("user/my-prm", {"model.safetensors": b"another", "README.md": b"mine"})
+    directory = tiny_verifier_dir()
+    with pytest.raises(HubError, match=r"the name user/my-prm is taken: it holds model\.safetensors.*overwrite true"):
+        push(directory)
+    assert logged_in.repos["user/my-prm"].files["model.safetensors"] == b"another"
+    push(directory, overwrite=True)
+    assert "scoring_spec.json" in logged_in.repos["user/my-prm"].files
+
+
+def test_a_new_repository_of_an_organisation_is_as_private_as_it_asks(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path]
+) -> None:
+    logged_in.private_organisations.add("acme")
+    directory = tiny_verifier_dir()
+    for repo_id in ("acme/my-prm", "user/my-prm"):
+        push(directory, repo_id=repo_id)
+    push(directory, repo_id="acme/shown", private=False)
+    assert {name: repo.private for name, repo in logged_in.repos.items()} == {
+        "acme/my-prm": True,
+        "user/my-prm": False,
+        "acme/shown": False,
+    }
+
+
+def test_a_slow_hub_is_waited_for(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:
+    logged_in.delays = {"PUT /lfs/": 0.5, "/commit/main": 0.5}
+    result = push(tiny_verifier_dir())
+    assert set(logged_in.repos["user/my-prm"].files) == set(result.files)
+    assert len(logged_in.seen("^PUT /lfs/")) == 1 and len(logged_in.seen("/commit/main")) == 1
+
+
+@pytest.mark.parametrize("status", [408, 502, 503, 504])
+def test_an_upload_that_a_slow_hub_gives_up_is_tried_again(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], status: int
+) -> None:
+    logged_in.faults["PUT /lfs/"] = [status]
+    push(tiny_verifier_dir())
+    assert "model.safetensors" in logged_in.repos["user/my-prm"].files
 
 
 def test_an_unchanged_verifier_is_not_sent_again(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:

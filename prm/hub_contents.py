@@ -1,0 +1,84 @@
+"""What a published verifier's repository holds beside its weights: its card, its spec, and the reports of its
+training, its evaluation and its benchmarks; and which files of a repository an earlier push has put there.
+
+Files go as they are, but for what names this machine: an adapter's local base, and absolute paths in our own records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prm.hub_upload import CARD_FILE, json_bytes
+from prm.scoring_spec import SPEC_FILE
+
+if TYPE_CHECKING:
+    from prm.cards.benchmarks import BenchResults
+    from prm.cards.facts import VerifierFacts
+    from prm.cards.results import Results
+    from prm.hub import PushConfig
+
+EVAL_RESULTS, EVAL_PAGE, BENCH_RESULTS = "eval_results.json", "eval_report.html", "bench_results.json"
+
+
+def is_published(name: str) -> bool:
+    """Whether a file of this name is put into a repository by a push (its card apart)."""
+    from prm.cards.facts import REPORT_FILE, is_uploaded
+
+    return is_uploaded(name) or name in (REPORT_FILE, EVAL_RESULTS, EVAL_PAGE, BENCH_RESULTS)
+
+
+def read_runs(config: PushConfig, facts: VerifierFacts) -> tuple[Results | None, BenchResults | None]:
+    """What `prm eval` and `prm bench` measured, where their directories are given.
+
+    Raises:
+        DataError, HubError: they cannot be read, or measured other weights.
+    """
+    from prm.cards.benchmarks import read_bench
+    from prm.cards.results import read_results
+    from prm.fingerprint import fingerprint
+    from prm.hub_weights import MERGED
+
+    if config.eval_results is None and config.bench_results is None:
+        return None, None
+    known = [facts.directory]
+    if config.merge_adapter and (facts.directory / MERGED).is_dir():
+        known.append(facts.directory / MERGED)  # the same verifier, measured as the checkpoint that it makes
+    prints = tuple(fingerprint(directory) for directory in known)
+    results, bench = config.eval_results, config.bench_results
+    return (
+        read_results(results, prints, config.verifier_name) if results is not None else None,
+        read_bench(bench, prints) if bench is not None else None,
+    )
+
+
+def payload_of(
+    facts: VerifierFacts, card: str, base_model: str, results: Results | None, bench: BenchResults | None
+) -> dict[str, bytes | Path]:
+    """The files of the repository: names, and their bytes or where they lie."""
+    from prm.cards.facts import ADAPTER_CONFIG, METRICS_FILE, REPORT_FILE, read_json
+
+    payload: dict[str, bytes | Path] = {name: facts.directory / name for name in facts.files}
+    if facts.is_adapter and facts.adapter_base != base_model:
+        adapter = {**read_json(facts.directory / ADAPTER_CONFIG), "base_model_name_or_path": base_model}
+        payload[ADAPTER_CONFIG] = json_bytes(adapter)
+    if facts.metrics:
+        payload[METRICS_FILE] = json_bytes(facts.metrics)
+    payload[SPEC_FILE] = json_bytes(facts.spec.to_dict())
+    if facts.report is not None:
+        payload[REPORT_FILE] = _page(facts.report)
+    if results is not None:
+        payload[EVAL_RESULTS] = json_bytes(results.content)
+        if results.page is not None:
+            payload[EVAL_PAGE] = _page(results.page)
+    if bench is not None:
+        payload[BENCH_RESULTS] = json_bytes(bench.content)
+    payload[CARD_FILE] = card.encode()
+    return payload
+
+
+def _page(path: Path) -> bytes:
+    """A page of ours, without the paths of this machine."""
+    from prm.cards.facts import text_without_local_paths
+
+    return text_without_local_paths(path.read_text(encoding="utf-8")).encode()
