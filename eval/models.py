@@ -2,7 +2,7 @@
 
 What the store's keys, the bills and the tables need of a model (`ModelFacts`) is kept in the store. So a finished run
 is replayed, and given further selectors, without any model: only what the store does not have loads one. Where models
-come from is `prm.eval.inputs`'s business.
+come from is `prm.eval.loading`'s business.
 """
 
 from __future__ import annotations

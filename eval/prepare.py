@@ -16,7 +16,8 @@ from .arena import EvalArena
 from .ensemble import split_ensembles
 from .ensemble_arena import EnsembleArena
 from .exchange import Side, check_sides, read_side
-from .inputs import Inputs, folds, load_generator, load_verifiers
+from .inputs import Inputs
+from .loading import folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
 from .policy import Policy
 from .policy_run import APPROACH, check_policies
