@@ -22,10 +22,10 @@ VERIFIER_KEY = "0123456789abcdef"
 @pytest.fixture(scope="module", autouse=True)
 def known_verifiers(request: pytest.FixtureRequest) -> Any:
     """Verifiers in memory have no weights to be recognised by: here their name says who they are."""
-    from prm.eval import inputs
+    from prm.eval import identity
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(inputs, "uuid4", lambda: SimpleNamespace(hex=VERIFIER_KEY))
+    patch.setattr(identity, "uuid4", lambda: SimpleNamespace(hex=VERIFIER_KEY))
     yield
     patch.undo()
 
