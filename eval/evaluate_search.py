@@ -7,9 +7,9 @@
 
 Writes into `output_dir`: `results.jsonl` (one line for each method, verifier and n), `results.json` (the whole run,
 for cards and scripts), `per_problem.jsonl`, `samples.jsonl` (search-and-learn's columns and ours), `report.html` with
-its first picture in `accuracy.svg`, and `store/`, from which a killed run goes on. A finished run is not touched
-again: the same command prints its table, and a command with other settings is refused unless `overwrite` is set. This
-file holds the config; `prm.eval.prepare` and `prm.eval.run` use it.
+its first picture in `accuracy.svg`, `store/`, from which a killed run goes on, and `config.json`, for `--from`.
+A finished run is not touched again: the same command prints its table, and a command with other settings is refused
+unless `overwrite` is set. This file holds the config; `prm.eval.prepare` and `prm.eval.run` use it.
 """
 
 from __future__ import annotations
@@ -312,7 +312,8 @@ def parse_arguments(arguments: Sequence[str]) -> EvalConfig:
 
     from .replay import extended, read_config
 
-    directory, others = take_option(arguments, "--from", "the output_dir of a run")
+    spelled = [argument.replace("--from_run", "--from", 1) for argument in arguments]
+    directory, others = take_option(spelled, "--from", "the output_dir of a run")
     if directory is None:
         parsed: EvalConfig = parse_config(EvalConfig, others, prog="prm eval")
         return parsed

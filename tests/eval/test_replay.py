@@ -147,6 +147,8 @@ def test_from_names_the_directory_of_a_run(tmp_path: Path) -> None:
         parse_arguments(["--from", str(tmp_path)])
     with pytest.raises(ConfigError, match="--from takes the output_dir of a run"):
         parse_arguments(["--from", "--n", "3"])
+    with pytest.raises(ConfigError, match="no run of prm eval is there"):
+        parse_arguments([f"--from_run={tmp_path / 'nowhere'}"])
 
 
 @pytest.mark.parametrize("version", [1, 3])
