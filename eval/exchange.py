@@ -29,7 +29,8 @@ from prm.jsonl import read_jsonl
 from prm.problems import Problem, problem_from_row
 from prm.stats.intervals import Estimate, bootstrap_mean, paired_difference
 
-from .allocation import Menu, frontier, held_out_picks, split_folds
+from .allocation import HeldOut, Menu, frontier, held_out_picks, split_folds
+from .difficulty import IntArray
 from .results import MethodResult
 from .sample_store import problem_key
 
@@ -162,45 +163,34 @@ def exchange(
     """
     m = large.num_parameters / small.num_parameters
     once, sampled, greedy = _once(small), _once(large), large.line("greedy", 1)
-    lines = _contenders(small.methods)
+    methods = _contenders(small.methods)
     menu = Menu(
-        np.array([line.per_problem for line in lines]),
-        np.array([[bill.flops for bill in line.bills] for line in lines]),
+        np.array([line.per_problem for line in methods]),
+        np.array([[bill.flops for bill in line.bills] for line in methods]),
     )
-    nowhere = np.zeros(menu.flops.shape[1])
-    best = frontier(menu, nowhere, 1)
+    problems = len(once.per_problem)
+    best = frontier(menu, np.zeros(problems), 1)
     budgets = {ratio: exchange_multiple(m, ratio) for ratio in (None, *sorted(ratios, reverse=True))}
-    picks = held_out_picks(
-        menu,
-        nowhere,
-        nowhere,
-        [multiple * once.bill.flops for multiple in budgets.values()],
-        count=1,
-        binning="quantile",
-        folds=split_folds(len(nowhere), folds, seed, clusters),
-    )
-    drawn: dict[str, Any] = {"seed": seed, "clusters": clusters}
-    found = []
-    for (ratio, multiple), pick in zip(budgets.items(), picks, strict=True):
-        flops = multiple * once.bill.flops
-        chosen = best.within(flops)
-        assert pick is not None and chosen is not None  # one sample costs less than M samples
-        method = lines[chosen[0]].key
-        everyone = np.arange(len(nowhere))
-        accuracy, spent = (values[pick.methods, everyone] for values in (menu.accuracy, menu.flops))
-        found.append(
+    flops = [multiple * once.bill.flops for multiple in budgets.values()]
+    parts = split_folds(problems, folds, seed, clusters)
+    lines = []
+    for (ratio, multiple), budget, chosen in zip(budgets.items(), flops, _held_out(menu, flops, parts), strict=True):
+        on_all = best.within(budget)
+        assert chosen is not None and on_all is not None  # one sample costs less than M samples
+        accuracy, spent = (values[chosen.methods, np.arange(problems)] for values in (menu.accuracy, menu.flops))
+        drawn: dict[str, Any] = {"seed": seed, "clusters": clusters}
+        lines.append(
             ExchangeLine(
                 ratio,
                 multiple,
-                flops,
-                method,
+                budget,
+                methods[on_all[0]].key,
                 spent=float(spent.mean()),
                 accuracy=bootstrap_mean(accuracy, **drawn),
                 over_sampled=paired_difference(accuracy, sampled.per_problem, **drawn),
                 over_greedy=paired_difference(accuracy, greedy.per_problem, **drawn) if greedy else None,
             )
         )
-    curve = [lines[place] for place in best.picks[:, 0]]
     return Exchange(
         small=small.name,
         large=large.name,
@@ -211,10 +201,20 @@ def exchange(
         large_flops=sampled.bill.flops,
         sampled=sampled.accuracy,
         greedy=greedy.accuracy if greedy else None,
-        problems=len(nowhere),
-        lines=tuple(found),
-        curve=tuple(CurvePoint(at.key, at.bill.flops, at.bill.flops / once.bill.flops, at.accuracy) for at in curve),
+        problems=problems,
+        lines=tuple(lines),
+        curve=tuple(_point(methods[place], once) for place in best.picks[:, 0]),
     )
+
+
+def _held_out(menu: Menu, budgets: Sequence[float], folds: Sequence[IntArray]) -> list[HeldOut | None]:
+    """The best method for each budget, whatever the difficulty, chosen on the other folds."""
+    nowhere = np.zeros(menu.flops.shape[1])
+    return held_out_picks(menu, nowhere, nowhere, budgets, count=1, binning="quantile", folds=folds)
+
+
+def _point(line: MethodResult, once: MethodResult) -> CurvePoint:
+    return CurvePoint(line.key, line.bill.flops, line.bill.flops / once.bill.flops, line.accuracy)
 
 
 def check_sides(small_parameters: int, large: Side) -> None:
