@@ -15,7 +15,7 @@ from ..analysis.bias import Bias
 from ..analysis.over_optimisation import Chosen
 from ..results import MethodResult, method_title
 from .gains import Lines
-from .pictures import AXES
+from .pictures import axes_of
 
 TEXT = (
     "A search for high scores finds, in the end, solutions whose scores are wrong (arXiv 2210.10760; 2408.03314, "
@@ -29,19 +29,19 @@ TEXT = (
 
 def over_optimisation_section(analysis: Analysis, lines: Lines) -> Section:
     """Pictures for each verifier, then the tables."""
-    figures: list[Figure | Choice] = [*_score_choices(analysis.chosen, lines)]
+    figures: list[Figure | Choice] = [*_score_choices(analysis, lines)]
     figures += [*_bias_figures(analysis.biases), *_places(analysis.biases)]
     tables = [_peak_table(analysis), _chosen_table(analysis), _bias_table(analysis)]
     return Section("Where more samples stop helping", TEXT, figures, [table for table in tables if table.rows])
 
 
-def _score_choices(chosen: Sequence[Chosen], lines: Lines) -> Iterator[Choice]:
+def _score_choices(analysis: Analysis, lines: Lines) -> Iterator[Choice]:
     """Score and accuracy of the best of n, for each verifier, against every axis."""
-    for verifier in dict.fromkeys(one.verifier for one in chosen):
-        curve = [one for one in chosen if one.verifier == verifier and one.method == "best_of_n"]
+    for verifier in dict.fromkeys(one.verifier for one in analysis.chosen):
+        curve = [one for one in analysis.chosen if one.verifier == verifier and one.method == "best_of_n"]
         options = [
             (axis.name, _score_figure(verifier, curve, xs, axis.name, axis.label))
-            for axis in AXES
+            for axis in axes_of(analysis)
             if len(xs := [_x(axis.value, one, lines) for one in curve]) > 1 and min(xs) > 0
         ]
         if options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from prm.report.plots import Series, line_plot
 from prm.report.series import LineStyle
 from prm.report.svg import NEUTRAL
 
+from ..analysis.analysis import Analysis
 from ..cost import Bill
 from ..results import MethodResult, method_title
 from .methods import by_method
@@ -61,26 +63,36 @@ AXES = (
 )
 
 
+def axes_of(analysis: Analysis | None) -> tuple[Axis, ...]:
+    """The axes of a run: money too, where it knows prices."""
+    money = analysis.money if analysis else None
+    if not money:
+        return AXES
+    known = dict(money)
+    return (*AXES, Axis("money", "money per problem", lambda line: known.get(line.key, math.nan)))
+
+
 def accuracy_choices(result: EvalResult) -> list[Choice]:
     """Accuracy of all methods against each axis, in one picture, or in one for each verifier where they are many."""
     there = {(line.method, line.verifier) for line in result.methods}
     lines = [line for line in result.methods if _in_picture(line, there)]
     guided = list(dict.fromkeys(line.verifier for line in lines if line.verifier))
+    axes = axes_of(result.analysis)
     if len(guided) < 2 or sum(bool(curve[0].verifier) for curve in by_method(lines)) <= MOST_CURVES:
-        return _choice(lines, "", _by_method if len(guided) < 2 else _by_verifier(guided))
+        return _choice(lines, axes, "", _by_method if len(guided) < 2 else _by_verifier(guided))
     return [
         choice
         for name in guided
-        for choice in _choice([line for line in lines if line.verifier in ("", name)], f", {name}", _by_method)
+        for choice in _choice([line for line in lines if line.verifier in ("", name)], axes, f", {name}", _by_method)
     ]
 
 
 Colouring = Callable[[MethodResult], int]
 
 
-def _choice(lines: Sequence[MethodResult], whose: str, colour: Colouring) -> list[Choice]:
+def _choice(lines: Sequence[MethodResult], axes: Sequence[Axis], whose: str, colour: Colouring) -> list[Choice]:
     """The pictures of these lines, or nothing where no line has a place on any axis."""
-    options = [(axis.name, figure) for axis in AXES if (figure := _figure(lines, axis, whose, colour)) is not None]
+    options = [(axis.name, figure) for axis in axes if (figure := _figure(lines, axis, whose, colour)) is not None]
     return [Choice("Accuracy against", options)] if options else []
 
 
