@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from prm.training.config import VerifierConfig
     from prm.training.data import TrainerData
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluatingTrainer(Trainer):
@@ -130,6 +133,9 @@ class EvaluatingTrainer(Trainer):
         if held_out is None:
             return self.settled
         self.settled = after_training(self._config, self.label_source, held_out)
+        fitted = self.settled.calibration
+        if fitted is not None and fitted.reason and fitted.value != 1.0 and self._config.process_index == 0:
+            logger.warning("not calibrated, for the temperature that fits the held-out rows is %s", fitted.reason)
         if self.settled.temperature != 1.0 and self.head.labels is not None:
             fold_temperature(self.model, self.settled.temperature)
         return self.settled

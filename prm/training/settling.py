@@ -31,7 +31,8 @@ class Settled:
     """What a verifier goes out with.
 
     Attributes:
-        temperature: margins are divided by it; 1 where nothing was to be calibrated, or calibration did not help.
+        temperature: margins are divided by it; 1 where nothing was to be calibrated, calibration did not help, or the
+            temperature is at the end of its range.
         threshold: a step counts as correct from this score up.
         aggregation: the default fold of step scores.
         calibration, fitted_threshold, choice: how each was found; `None` where it was given or there was nothing to
@@ -73,7 +74,9 @@ def after_training(config: VerifierConfig, label_source: str, held_out: Predicti
     """
     plain = before_training(config, label_source)
     calibration = fit_temperature(held_out.margins_NS, held_out.targets_NS, held_out.groups_N)
-    temperature = calibration.value if config.calibrate and calibration.helps else 1.0
+    # One at the end of its range was not found but bounded: scores that say nothing would all become .5.
+    found = calibration.helps and not calibration.reason
+    temperature = calibration.value if config.calibrate and found else 1.0
     scaled = scaled_by(held_out, temperature)
     fitted = fit_threshold(scaled, config.rows_kind) if config.threshold is None else None
     choice = None

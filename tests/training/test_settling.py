@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from prm.calibration import HIGHEST
 from prm.errors import ConfigError, DataError
+from prm.metrics.predictions import Predictions
 from prm.rows.training_rows import StepRow
 from prm.training.config import VerifierConfig
 from prm.training.trainer import VerifierTrainer
@@ -49,7 +51,7 @@ def test_what_held_out_rows_decide_is_what_the_saved_verifier_scores_with(
     before = trainer.predict(held_out).predictions
     settled = trainer.settle()
     assert settled.calibration is not None and settled.calibration.n > 0
-    assert (settled.temperature != 1) == settled.calibration.helps
+    assert (settled.temperature != 1) == (settled.calibration.helps and not settled.calibration.reason)
     trainer.save_model()
     verifier = Verifier.from_pretrained(tmp_path, dtype="float32", device="cpu")
     assert verifier.spec.threshold == settled.threshold and verifier.spec.aggregation == settled.aggregation
@@ -70,12 +72,11 @@ def test_an_overconfident_head_is_calibrated_for_plain_loaders(
 ) -> None:
     from transformers import AutoModelForTokenClassification
 
-    trainer: Any = VerifierTrainer(
-        str(base_dir()), config(tmp_path), train_dataset=make_rows(40), eval_dataset=make_rows(80, seed=1)
-    )
-    with torch.no_grad():
-        trainer.model.score.weight.mul_(20)
-    settled = trainer.settle()
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(40))
+    draw = np.random.default_rng(0)
+    hard = draw.integers(0, 2, size=(80, 3)).astype(float)
+    margins = 8 * (draw.normal(size=hard.shape) + 2 * hard - 1)
+    settled = trainer.settle(Predictions(margins, hard, hard, np.arange(80), np.zeros(80, int), ("truth",)))
     assert settled.temperature > 2 and settled.calibration.nll_after < settled.calibration.nll_before
     trainer.save_model()
     verifier = Verifier.from_pretrained(tmp_path, dtype="float32", device="cpu")
@@ -257,3 +258,18 @@ def test_best_of_n_is_measured_on_problems_that_are_not_trained_on(
     assert "3 of its problems are trained on and left out; best-of-n is measured on the other 1" in caplog.text
     with pytest.raises(DataError, match=r"rollouts.jsonl: all of its 4 problems are trained on"):
         samples([*known, StepRow("13+0", ("1=1",), (1.0,), "x")])
+
+
+def test_a_temperature_at_the_end_of_its_range_is_said_and_not_folded(
+    base_dir: Callable[..., Path], make_rows: Rows, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scores that say the reverse of the labels would all become one half, and hide it."""
+    trainer: Any = VerifierTrainer(str(base_dir()), config(tmp_path), train_dataset=make_rows(8))
+    before = trainer.model.score.weight.clone()
+    problems = np.arange(40)
+    hard = np.tile([[1.0, 0.0]], (40, 1))
+    margins = np.random.default_rng(0).normal(size=(40, 2)) - 2 * hard
+    settled = trainer.settle(Predictions(margins, hard, hard, problems, np.zeros(40, int), ("truth",)))
+    assert settled.calibration.value == HIGHEST and settled.calibration.helps
+    assert settled.temperature == 1.0 and torch.equal(trainer.model.score.weight, before)
+    assert "not calibrated, for the temperature that fits the held-out rows is at the highest" in caplog.text

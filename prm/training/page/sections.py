@@ -124,12 +124,20 @@ def calibration_section(found: Calibration) -> Section:
     told, caption = found.fitted, "Held-out scores; the calibration error in ten bins of equal mass."
     if told:
         rows.append(["after calibration, cross-fitted", told.get("nll_after"), told.get("ece_after"), None, told["n"]])
-        caption += f" All margins are divided by the temperature, {told['value']:.3g}; the order of the scores stays."
-        caption += f" It is {told['reason']}." if told.get("reason") else ""
+        caption += _what_became_of(told, used=found.calibrated is not None)
     names = ("loss", "calibration error", "Brier score")
     columns = [Column("scores"), *(Column(name, "number") for name in names), Column("labels", "integer")]
     text = "Whether a score of .8 is right eight times in ten. Points below the diagonal are scores that say too much."
     return Section("Calibration", text, figures, [Table(columns, rows, caption, "calibration.csv")])
+
+
+def _what_became_of(told: Mapping[str, Any], *, used: bool) -> str:
+    """A sentence on the temperature that was fitted."""
+    value = f"{told['value']:.3g}"
+    if used:
+        return f" All margins are divided by the temperature, {value}; the order of the scores stays."
+    why = told.get("reason") or "it does not lower the loss on problems it was not fitted on"
+    return f" The temperature that fits them, {value}, is not used: {why}."
 
 
 def _cross_entropy(scores: Sequence[float], targets: Sequence[float]) -> float:
