@@ -18,7 +18,7 @@ from prm.eval.results import MethodResult, method_result
 from prm.eval.search.base import ProblemResult
 
 from prm.report.formatting import to_csv
-from prm.report.page import Section, render_report
+from prm.report.page import Figure, Section, render_report
 from prm.stats.intervals import Estimate
 
 HALF = Estimate(0.5, 0.4, 0.6, 20)
