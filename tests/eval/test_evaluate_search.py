@@ -337,3 +337,19 @@ def test_a_verifier_that_cannot_read_a_solution_does_not_stop_the_run(world: Sim
     )
     assert any("could not read" in note for note in result.notes)
     assert accuracy(result, "best_of_n", 8, "short") > accuracy(result, "pass_at_n", 1)
+
+
+def test_progress_says_accuracy_so_far_and_tokens_per_second(
+    world: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = config(tmp_path, approach=["best_of_n", "beam_search"])
+    result = run_eval(
+        chosen, verifiers={"prm": world.Verifier(world.truth)}, generator=world.Generator(world.careless)
+    )
+    said = {line.partition(":")[0]: line for line in capsys.readouterr().err.splitlines()}
+    for stage, method, n in (("samples", "pass_at_n", 1), ("score with prm", "best_of_n", 8)):
+        reached = accuracy(result, method, n, "prm" if method == "best_of_n" else "")
+        assert f"24/24 problems, accuracy {reached:.1%} [" in said[stage] and said[stage].endswith("tokens/s")
+    searched = accuracy(result, "beam_search", 8, "prm")
+    assert f"24/24 problems, accuracy {searched:.1%} [" in said["beam_search n=8 with prm"]
+    assert "grade samples" not in said  # graded on the way
