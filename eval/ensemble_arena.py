@@ -26,6 +26,7 @@ def named_ensemble(name: str, formula: Formula, members: Sequence[NamedVerifier]
         name=name,
         key=formula.key([f"{member.facts.store_key} {member.aggregation}" for member in members]),
         num_parameters=round(sum(member.facts.num_parameters for member in members) / len(members)),
+        keeps_state=all(member.facts.keeps_state for member in members),
         spec=ensemble_spec(voices),
     )
 
