@@ -198,14 +198,17 @@ def run_processbench(config: ProcessBenchConfig, *, verifier: StepVerifier | Non
     Returns:
         What `processbench.json` holds.
     """
+    from prm.fingerprint import fingerprint
     from prm.jsonl import write_json, write_jsonl
     from prm.run_record import prepare_output
     from prm.verifier import Verifier
+    from prm.worlds.models import expand_embedded
 
     folder = prepare_output(config.output_dir)
     subsets = _subset_names(config.files)
     read = {name: read_processbench(path) for name, path in subsets.items()}
     data = {name: sample_of(rows, config.num_problems, config.seed) for name, rows in read.items()}
+    measured = fingerprint(expand_embedded(config.prm_path)) if verifier is None else None  # `prm push` asks
     if verifier is None:
         verifier = Verifier.from_pretrained(
             config.prm_path, device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens
@@ -218,6 +221,7 @@ def run_processbench(config: ProcessBenchConfig, *, verifier: StepVerifier | Non
     scores = [result[METRIC] for result in results.values()]
     summary = {
         "verifier": verifier.name,
+        "fingerprint": measured,
         "threshold": threshold,
         "subsets": results,
         "mean_f1": None if None in scores else sum(scores) / len(scores),

@@ -77,10 +77,10 @@ def read_bench(directory: str | Path, fingerprints: tuple[str, ...]) -> BenchRes
     content = read_json(path)
     if not {"subsets", "mean_f1", "threshold"} <= set(content) or not isinstance(content["subsets"], dict):
         raise DataError("not the results of this version's `prm bench`", path=path, remedy="Run `prm bench` again")
-    measured = content.get("fingerprint") or _still_there(content)
+    measured = content["fingerprint"] if "fingerprint" in content else _still_there(content)
     if measured not in fingerprints:
         raise HubError(
-            f"{path}: it measured {'other weights' if measured else 'a verifier that is not there any more'}; run "
+            f"{path}: it measured {'other weights' if measured else 'a verifier that cannot be told'}; run "
             "`prm bench` again"
         )
     return BenchResults(content)

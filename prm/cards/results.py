@@ -50,7 +50,8 @@ def read_results(directory: str | Path, fingerprint: str | Sequence[str], name: 
         raise DataError("not the results of this version's `prm eval`", path=path, remedy="Run `prm eval` again")
     measured: dict[str, Any] = content["verifiers"]
     known = [fingerprint] if isinstance(fingerprint, str) else fingerprint
-    same = [key for key, facts in measured.items() if facts.get("fingerprint") in known]
+    # A verifier behind a server is known by the directory that the server was started with.
+    same = [key for key, facts in measured.items() if str(facts.get("fingerprint")).removesuffix(" served") in known]
     if name is not None and name not in measured:
         raise HubError(f"{path}: no verifier is called {name!r} in it; it has {', '.join(measured) or 'none'}")
     if not same or (name is not None and name not in same):

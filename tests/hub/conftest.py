@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -103,7 +102,8 @@ class Handler(BaseHTTPRequestHandler):
         for pattern, statuses in self.server.faults.items():
             if statuses and re.search(pattern, request):
                 return self.fail(statuses.pop(0), "told to fail")
-        time.sleep(sum(delay for pattern, delay in self.server.delays.items() if re.search(pattern, request)))
+        delay = sum(delay for pattern, delay in self.server.delays.items() if re.search(pattern, request))
+        threading.Event().wait(delay)  # tests replace time.sleep, by which the client waits
         for pattern, name in self.ROUTES:
             if found := re.fullmatch(pattern, request):
                 return getattr(self, name)(*found.groups())
@@ -314,3 +314,18 @@ def hub_python(hub: HubStub, tmp_path: Path) -> Callable[..., subprocess.Complet
         )
 
     return run
+
+
+@pytest.fixture
+def logged_in(hub: HubStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HubStub:
+    """This process talks to the stub as a user who may write, and snippets print without being run."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: ["[0.5]"] * len(scripts))
+    return hub

@@ -16,22 +16,7 @@ from prm.errors import ConfigError, DataError, HubError, MissingFileError, PrmEr
 from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
 
-WRITER, READER = "hf_writer", "hf_reader"
-
-
-@pytest.fixture
-def logged_in(hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """This process talks to the stub as a user who may write, and snippets print without being run."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setenv("HF_TOKEN", WRITER)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: ["[0.5]"] * len(scripts))
-    return hub
+READER = "hf_reader"  # of tests/hub/conftest.py
 
 
 def push(directory: Path, **changes: Any) -> Any:
