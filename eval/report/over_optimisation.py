@@ -31,7 +31,7 @@ def over_optimisation_section(analysis: Analysis, lines: Lines) -> Section:
     """Pictures for each verifier, then the tables."""
     figures: list[Figure | Choice] = [*_score_choices(analysis, lines)]
     figures += [*_bias_figures(analysis.biases), *_places(analysis.biases)]
-    tables = [_peak_table(analysis), _chosen_table(analysis), _bias_table(analysis)]
+    tables = [_peak_table(analysis), _chosen_table(analysis), _bias_table(analysis), _place_table(analysis)]
     return Section("Where more samples stop helping", TEXT, figures, [table for table in tables if table.rows])
 
 
@@ -160,3 +160,15 @@ def _bias_table(analysis: Analysis) -> Table:
     headers: list[str | Column] = ["verifier", "score and steps", "score and characters", "step score and place"]
     rows: list[Row] = [[one.verifier, one.steps, one.characters, one.position] for one in analysis.biases]
     return Table(headers, rows, "Rank correlations.", "bias.csv", folded="The same as a table")
+
+
+def _place_table(analysis: Analysis) -> Table:
+    headers: list[str | Column] = ["verifier", Column("place", "integer"), Column("right solutions", "integer")]
+    headers += [Column("wrong solutions", "integer"), "mean score in right ones", "mean score in wrong ones"]
+    rows: list[Row] = [
+        [one.verifier, at.place, at.right, at.wrong, at.score_of_right, at.score_of_wrong]
+        for one in analysis.biases
+        for at in one.places
+    ]
+    caption = "Step scores by place, in the distinct solutions of the shared samples."
+    return Table(headers, rows, caption, "step_places.csv", folded="Step scores by place")

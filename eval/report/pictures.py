@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 MOST_CURVES = 10
 """With more curves of verifiers than these, each verifier has a picture of its own."""
 
-STYLES: dict[str, tuple[LineStyle, int]] = {  # line style and marker of each method; others take what is left
-    "best_of_n": ("solid", 0),
-    "weighted_best_of_n": ("dashed", 1),
-    "beam_search": ("dotted", 2),
-    "dvts": ("dashdot", 3),
-    "majority": ("solid", 4),
-    "pass_at_n": ("dotted", 5),
-    "greedy": ("solid", 6),
-    "no_skill": ("dashed", 4),
-    "lookahead": ("dashed", 6),
-    "rebase": ("solid", 7),
-    "adaptive_consistency": ("dashdot", 5),
-    "early_stop": ("dotted", 4),
-    "compute_optimal": ("solid", 3),
+LOOKS: dict[str, tuple[LineStyle, int, int]] = {  # line style, marker and colour of each method
+    "majority": ("solid", 4, NEUTRAL),
+    "pass_at_n": ("dotted", 5, NEUTRAL),
+    "greedy": ("solid", 6, NEUTRAL),
+    "no_skill": ("dashed", 4, NEUTRAL),
+    "best_of_n": ("solid", 0, 0),
+    "weighted_best_of_n": ("dashed", 1, 1),
+    "beam_search": ("dotted", 2, 2),
+    "dvts": ("dashdot", 3, 3),
+    "lookahead": ("dashed", 6, 4),
+    "rebase": ("solid", 7, 5),
+    "adaptive_consistency": ("dashdot", 5, 6),
+    "early_stop": ("dotted", 4, 6),
+    "compute_optimal": ("solid", 3, 7),
 }
+_VARIANT = re.compile(r"_(weighted|threshold|scores|agreement|oracle)$")
 _LINES: tuple[LineStyle, ...] = ("solid", "dashed", "dotted", "dashdot")
 
 
@@ -110,7 +112,7 @@ def _figure(lines: Sequence[MethodResult], axis: Axis, whose: str, colour: Colou
         if not min(xs) > 0:  # free of cost, or of unknown cost (nan)
             continue
         label = method_title(first.method) if whose or colour is _by_method else first.label
-        style, mark = _style(first.method)
+        style, mark, _ = _look(first.method)
         estimates = [line.accuracy for line in curve]
         series.append(Series.from_estimates(label, xs, estimates, style=style, color=colour(first), mark=mark))
     if not series or all(len(one.x) < 2 for one in series):
@@ -143,10 +145,7 @@ def _in_picture(line: MethodResult, there: Set[tuple[str, str]]) -> bool:
 
 
 def _by_method(line: MethodResult) -> int:
-    if not line.verifier:
-        return NEUTRAL
-    named = [name for name in STYLES if name not in ("majority", "pass_at_n", "greedy", "no_skill")]
-    return named.index(line.method) if line.method in named else len(named) + _stable(line.method)
+    return _look(line.method)[2] if line.verifier else NEUTRAL
 
 
 def _by_verifier(names: Sequence[str]) -> Colouring:
@@ -156,10 +155,7 @@ def _by_verifier(names: Sequence[str]) -> Colouring:
     return colour
 
 
-def _style(method: str) -> tuple[LineStyle, int]:
-    return STYLES.get(method, (_LINES[_stable(method) % len(_LINES)], _stable(method) % 8))
-
-
-def _stable(text: str) -> int:
-    """A small number that is the same in every run."""
-    return sum(map(ord, text)) % 8
+def _look(method: str) -> tuple[LineStyle, int, int]:
+    """A method looks as its variants do, and a new one always as it did before."""
+    stable = sum(map(ord, method))
+    return LOOKS.get(_VARIANT.sub("", method), (_LINES[stable % len(_LINES)], stable % 8, stable % 8))

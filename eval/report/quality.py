@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from prm.report.formatting import Column
+from prm.report.formatting import Column, Row
 from prm.report.page import Figure, Section, Table
 from prm.report.plots import IntervalRow, clear_of, interval_plot, reliability_plot
 
@@ -55,7 +55,7 @@ def quality_section(qualities: Mapping[str, VerifierQuality], controls: Collecti
         "what it has over the share of wrong items."
     )
     caption = "Scores against the truth, intervals over problems."
-    tables = [Table(headers, table, caption, "quality.csv"), _calibration_table(qualities)]
+    tables = [Table(headers, table, caption, "quality.csv"), _calibration_table(qualities), _bin_table(qualities)]
     return Section("Verifier quality", text, figures, tables)
 
 
@@ -86,3 +86,15 @@ def _calibration_table(qualities: Mapping[str, VerifierQuality]) -> Table:
         for name, unit, found in _calibrations(qualities)
     ]
     return Table(headers, rows, "Scores as chances to be right; equal solutions count once.", "calibration.csv")
+
+
+def _bin_table(qualities: Mapping[str, VerifierQuality]) -> Table:
+    headers: list[str | Column] = ["verifier", "scored", Column("from", "number"), Column("to", "number")]
+    headers += [Column("mean score", "number"), Column("right", "percent"), Column("items", "integer")]
+    rows: list[Row] = [
+        [name, unit, bin_.low, bin_.high, bin_.predicted, bin_.observed, bin_.count]
+        for name, unit, found in _calibrations(qualities)
+        for bin_ in found.bins
+    ]
+    caption = "The points of the reliability pictures: bins of about equally many items."
+    return Table(headers, rows, caption, "reliability.csv", folded="Reliability, bin by bin")

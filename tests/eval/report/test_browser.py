@@ -131,7 +131,7 @@ def _unfiltered(kind: int, row: bytearray, above: bytearray, step: int) -> bytea
 def test_a_page_is_painted_in_the_readers_theme(pages: SimpleNamespace, scheme: str, paper: bytes) -> None:
     shot = pages.folder / f"{scheme}.png"
     setting = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
-    chromium("--window-size=800,500", setting, f"--screenshot={shot}", pages.report.as_uri())
+    chromium("--window-size=600,300", setting, f"--screenshot={shot}", pages.report.as_uri())
     found = colours(shot)
     assert found.most_common(1)[0][0] == paper
     assert len(found) > 50
