@@ -14,7 +14,7 @@ from prm.eval.cost import Bill
 from prm.eval.results import against_controls, best_prm_method, method_result
 from prm.eval.search.base import ProblemResult
 
-from prm.cards.card import card_for
+from prm.cards.card import card_for, front_matter
 from prm.cards.facts import count_parameters, read_facts, without_local_paths
 from prm.cards.results import read_results, result_tables, verdict
 from prm.cards.snippet import Snippet
@@ -86,6 +86,80 @@ def test_the_card_shows_gains_with_intervals_costs_and_controls(
 
 
 METHODS = ("majority", "beam search")
+
+
+def test_the_model_index_has_each_number_with_its_interval(
+    tiny_verifier_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    directory = tiny_verifier_dir()
+    measured = {"auroc": {"value": 0.8, "low": 0.7, "high": 0.9}, "judge/ece": {"value": 0.1}, "secret_sauce": 3.0}
+    metrics = {"data": {"dataset_name": "labels.jsonl"}, "eval": measured | {"brier": {"value": 0.2}}}
+    (directory / "train_metrics.json").write_text(json.dumps(metrics))
+    run = write_run(tmp_path / "eval", {"prm": "aa", "shuffled": "bb"})
+    results = read_results(run, "aa")
+    front = front_matter(read_facts(directory), "my-prm", results=results, datasets=["user/labels"])
+    metadata = yaml.safe_load(front)
+    assert metadata["datasets"] == ["user/labels"]
+    (index,) = metadata["model-index"]
+    assert index["name"] == "my-prm"
+    search, held_out = index["results"]
+    assert (search["task"]["name"], search["dataset"]["name"]) == ("Test-time search", "arithmetic/test")
+    by_name = {entry["name"].split(" (95%")[0]: entry for entry in search["metrics"]}
+    assert set(by_name) == {  # neither controls nor other verifiers
+        "Accuracy of majority, n = 16, without a verifier",
+        "Accuracy of beam search, n = 16",
+        "Gain of beam search, n = 16, over majority",
+        "Accuracy of best of n, n = 16",
+        "Gain of best of n, n = 16, over majority",
+    }
+    beam = next(line for line in results.content["methods"] if line["method"] == "beam_search")
+    gain = by_name["Gain of beam search, n = 16, over majority"]
+    assert (gain["type"], gain["value"]) == ("accuracy_gain", pytest.approx(0.3))
+    assert gain["args"]["low"] == pytest.approx(beam["gain"]["low"], abs=1e-4)
+    assert f"{beam['gain']['low']:.3f} to {beam['gain']['high']:.3f}" in gain["name"]
+    assert {entry["type"]: entry["value"] for entry in held_out["metrics"]} == {"auroc": 0.8, "brier": 0.2}
+    assert "args" not in next(entry for entry in held_out["metrics"] if entry["type"] == "brier")
+
+
+def test_compute_versions_seed_and_commit_are_those_of_the_training(tiny_verifier_dir: Callable[..., Path]) -> None:
+    directory = tiny_verifier_dir()
+    (directory / "train_metrics.json").write_text(json.dumps({"hyperparameters": {"seed": 7}}))
+    record = {
+        "seconds": 4321.5,
+        "started": "2026-01-02T03:04:05+00:00",
+        "versions": {"torch": "2.13.0", "trl": "1.16.0"},
+        "git_commit": "abc123+",
+        "machine": {"cores": 16, "memory_gib": 128.0, "accelerators": ["NVIDIA H100"]},
+        "processes": 8,
+        "resumed_from": "checkpoint-5",
+    }
+    (directory / "train_run.json").write_text(json.dumps(record))
+    card = card_for(read_facts(directory), "user/my-prm", SNIPPETS)
+    for row in (
+        "Seed | 7",
+        "Machine | NVIDIA H100, 16 processor cores, 128 GiB of memory",
+        "Processes | 8",
+        "Duration | 4,322 s (since it was resumed)",
+        "Commit of prm-toolkit | abc123, with changes that were not committed",
+        "Versions | torch 2.13.0, trl 1.16.0",
+    ):
+        assert f"| {row} |" in card
+    assert "train_run.json" not in read_facts(directory).files  # its command line is nobody else's business
+
+
+def test_the_card_says_what_it_is_for_and_why_vllm_is_missing(tiny_verifier_dir: Callable[..., Path]) -> None:
+    served, unserved = (
+        card_for(read_facts(tiny_verifier_dir(head=head)), "user/my-prm", SNIPPETS)
+        for head in ("token_classification", "reward_tokens")
+    )
+    assert "## Intended use" in served and "finding the first wrong step" in served and "Not meant for" in served
+    assert "vLLM" not in served and "vLLM's pooling runner has no task that gives these scores." in unserved
+
+
+def test_a_snippet_without_output_shows_its_note(tiny_verifier_dir: Callable[..., Path]) -> None:
+    snippets = [*SNIPPETS, Snippet("With vLLM", "import vllm", note="Not run when this was published.")]
+    card = card_for(read_facts(tiny_verifier_dir()), "user/my-prm", snippets)
+    assert "import vllm\n```\n\nNot run when this was published.\n" in card and card.count("```text") == 1
 
 
 def test_a_gain_that_is_not_clear_is_called_so(tmp_path: Path) -> None:
