@@ -7,8 +7,8 @@ one problem at a time, one batched `generate` and one batched PRM call per itera
 each time. Each side draws its own samples, so accuracies differ by chance; their difference is given with its
 interval, paired by problem. Tokens are those that go through a model, padding aside.
 
-Growth with steps is measured on a random language model of the generator's shape whose newline is made likely, so that
-steps are about nine tokens and no text ends by itself: the search has as many steps as it is given iterations.
+Growth with steps is measured on a random language model of the generator's shape, whose chances of a newline and of
+the end of the text are set: steps are of nine tokens and solutions of as many steps as asked for, on average.
 
     python -m tests.benchmarks.search_speed                       # half an hour on one core
     python -m tests.benchmarks.search_speed --small               # a minute, to see that it runs
@@ -71,8 +71,9 @@ def shipped_models() -> Models:
     return Models(generator, Verifier.from_pretrained("embedded:base", device="cpu"))
 
 
-def metronome(models: Models, step_tokens: int) -> Models:
-    """The same verifier, and a generator that has learned nothing but to end a step after about `step_tokens`."""
+def metronome(models: Models, step_tokens: int, steps: int) -> Models:
+    """The same verifier, and a generator that has learned nothing but to end a step after about `step_tokens`, and a
+    text after about that many `steps`."""
     from transformers import Qwen2ForCausalLM
 
     torch.manual_seed(0)
@@ -82,7 +83,8 @@ def metronome(models: Models, step_tokens: int) -> Models:
     printable = [tokenizer.encode(letter, add_special_tokens=False)[0] for letter in "0123456789+-*=abcdef"]
     bias = torch.full((model.config.vocab_size,), -1e4)
     bias[printable] = 0.0
-    bias[newline] = math.log(len(printable) / (step_tokens - 1))  # of equally likely tokens, one in `step_tokens`
+    bias[newline] = math.log(len(printable) / step_tokens)  # the others are about equally likely
+    bias[list(models.generator.eos_ids)] = math.log(len(printable) / (step_tokens * steps))
     head = model.lm_head.forward
     model.lm_head.forward = lambda hidden: head(hidden) + bias
     return Models(HFGenerator(model, tokenizer, models.generator.prompt), models.verifier)
@@ -172,21 +174,16 @@ def compare(models: Models, approach: str, n: int, problems: Sequence[Problem], 
     }
 
 
-def grow(
-    models: Models, sizes: Sequence[tuple[int, int]], problems: Sequence[Problem], step_limit: int
-) -> list[dict[str, Any]]:
-    """Both ways of beam search for each (n, iterations): seconds and tokens."""
+def grow(sizes: Sequence[tuple[Models, int, int]], problems: Sequence[Problem], limit: int) -> list[dict[str, Any]]:
+    """Both ways of beam search for each (models, n, steps): seconds and tokens; `limit` is of tokens a step."""
     rows = []
-    for n, iterations in sizes:
-        plan = plan_of("beam_search", n, iterations)
-        found = [
-            ours(models, problems, plan, step_limit * iterations, 0),
-            plain(models, problems, plan, step_limit, 0),
-        ]
+    for models, n, steps in sizes:
+        plan = plan_of("beam_search", n, max(40, 4 * steps))
+        found = [ours(models, problems, plan, limit * steps, 0), plain(models, problems, plan, limit, 0)]
         rows.append(
             {
                 "n": n,
-                "steps": iterations,
+                "steps": steps,
                 "seconds": found[0].seconds,
                 "seconds_plain": found[1].seconds,
                 "verifier_tokens": found[0].verifier_tokens,
@@ -213,7 +210,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         approach: compare(models, approach, args.n, problems, args.turns) for approach in ("beam_search", "dvts")
     }
     few = problems[: args.few]
-    by_steps = grow(metronome(models, args.step_tokens), [(args.n, s) for s in args.steps], few, 8 * args.step_tokens)
+    by_steps = grow([(metronome(models, args.step_tokens, s), args.n, s) for s in args.steps], few, 96)
     figures["steps"] = {
         "rows": by_steps,
         "exponent_verifier_tokens": exponent(by_steps, "steps", "verifier_tokens"),
@@ -222,7 +219,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "exponent_seconds": exponent(by_steps, "steps", "seconds"),
         "exponent_seconds_plain": exponent(by_steps, "steps", "seconds_plain"),
     }
-    figures["n"] = {"rows": grow(models, [(n, 40) for n in args.ns], few, 96)}
+    figures["n"] = {"rows": grow([(models, n, 1) for n in args.ns], few, 96)}
     return figures
 
 
