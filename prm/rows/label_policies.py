@@ -13,8 +13,21 @@ AfterFirstError = Literal["keep", "drop", "wrong"]
 Neutral = Literal["keep", "right", "wrong", "drop"]
 
 AFTER_FIRST_ERROR = "after_first_error"  # the source of labels that were set by the policy, not found
+# Sources whose value without counts is a share of completions; a label of it is right from any success on.
+SHARES = frozenset({"monte_carlo", "mc_values"})
 RATINGS = frozenset({"prm800k"})  # sources whose value of 0.5 is a person's "neutral", not an estimate
 _NEUTRAL_VALUES = {"right": 1.0, "wrong": 0.0, "drop": None}
+
+
+def are_shares(source: str) -> bool:
+    """Whether values that came without counts are shares of Monte Carlo completions, by what made them. Such a share
+    is right from any success on, as counts are (Math-Shepherd, arXiv 2312.08935, eq. 3; `prm.labels.SHARE_RULE`); a
+    verdict, a vote or a rating from 0.5 up.
+
+    Args:
+        source: one name, or several joined by `+`, which are of shares only where each of them is.
+    """
+    return bool(source) and set(source.split("+")) <= SHARES
 
 
 def is_neutral(label: StepLabel, *, rated: bool = False) -> bool:

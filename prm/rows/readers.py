@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from prm.errors import ConfigError, DataError
-from prm.labels import LabelledRollout, StepLabel
+from prm.labels import SHARE_RULE, LabelledRollout, StepLabel
 from prm.problems import problem_id
 from prm.rollouts import Outcome, Rollout, StopReason
-from prm.rows.label_policies import RATINGS, AfterFirstError, Neutral, is_neutral, under_policies
+from prm.rows.label_policies import RATINGS, AfterFirstError, Neutral, are_shares, is_neutral, under_policies
 from prm.rows.step_rows import Counts, Kind, LabelScale, LabelView, StepRow
+from prm.sampling_rules import FIXED_RULE
 
 REQUIRED_COLUMNS = ("prompt", "completions", "labels")
 OPTIONAL_COLUMNS = ("n_correct", "n_total", "source", "unique_id")  # the first three: one value per step
@@ -125,10 +126,11 @@ def read_row(record: dict[str, Any], reading: Reading, place: Place, counts: Rea
 
 
 def read_stepwise(record: dict[str, Any], reading: Reading, place: Place, counts: ReadCounts) -> StepRow | None:
-    """The row of a record in TRL's stepwise format; `n_correct` and `n_total`, where given, win over `labels`."""
+    """The row of a record in TRL's stepwise format. `n_correct` and `n_total`, where given, win over `labels`; a
+    number without them is right from 0.5 up, or from any success on where its source is one of `SHARES`."""
     prompt, steps, values = _checked_columns(record, reading.label_scale, place)
     columns = [_per_step(record, name, steps, place) for name in OPTIONAL_COLUMNS[:3]]
-    marks = [_mark(*mark, place=place) for mark in zip(values, *columns, strict=True)]
+    marks = [_mark(*mark, reading=reading, place=place) for mark in zip(values, *columns, strict=True)]
     known = marks[-1:] if reading.kind == "orm" else marks
     if all(mark.value is None and not mark.n_total for mark in known):
         what = (
@@ -233,14 +235,17 @@ def _shared(value: float | None) -> float | None:
     return None if value is None else _SHARED.get(value, float(value))
 
 
-def _mark(value: float | None, n_correct: Any, n_total: Any, source: Any, *, place: Place) -> StepLabel:
+def _mark(
+    value: float | None, n_correct: Any, n_total: Any, source: Any, *, reading: Reading, place: Place
+) -> StepLabel:
     right, total = (0 if count is None else count for count in (n_correct, n_total))
     if not (type(right) is int and type(total) is int and 0 <= right <= total):
         raise place.error(
             f"n_correct is {n_correct!r} and n_total {n_total!r}",
             "Give the number of completions and how many of them were right, or drop both columns",
         )
-    return StepLabel(str(source or "labels"), right, total, value=value)
+    rule = SHARE_RULE if not total and are_shares(reading.label_source or str(source or "")) else FIXED_RULE
+    return StepLabel(str(source or "labels"), right, total, rule=rule, value=value)
 
 
 def _checked_columns(

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
+from prm.rows.label_policies import are_shares
+
 Kind = Literal["prm", "orm"]
 LabelView = Literal["hard", "soft"]
 LabelScale = Literal["unit", "ratings"]
@@ -58,7 +60,9 @@ class StepRow:
             label on the last step.
         group: the problem's id; rows of one problem never lie on both sides of a split.
         source: what made the labels.
-        hard: 0 or 1 for each step, what metrics are measured against; `None` takes the labels from 0.5 up.
+        hard: 0 or 1 for each step, what metrics are measured against; `None` takes them from the labels: from 0.5 up,
+            and from any success on where the source says that a label is a share of Monte Carlo completions
+            (`prm.rows.label_policies.SHARES`).
         path, line: where the row was read from, for messages.
         n_correct, n_total: for each step how many completions of its prefix were graded and how many of them were
             right, or `None` where nobody counted; `None` for the whole row where no step was counted. They may come
@@ -82,7 +86,8 @@ class StepRow:
         """0, 1 or `None` for each step."""
         if self.hard is not None:
             return self.hard
-        return tuple(None if label is None else float(label >= 0.5) for label in self.labels)
+        shares = are_shares(self.source)
+        return tuple(None if label is None else float(label > 0 if shares else label >= 0.5) for label in self.labels)
 
     @property
     def content(self) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ def test_the_fraction_of_a_weight_follows_the_seed_and_moves_little_with_new_row
 
 
 def test_every_data_set_has_its_own_view_source_and_policies(write: Callable[..., str]) -> None:
-    shares = write("mc.jsonl", [stepwise("a", [0.75, 0.25, 0.5])])
+    shares = write("mc.jsonl", [stepwise("a", [0.75, 0.25, 0.0])])
     ratings = write("human.jsonl", [stepwise("b", [1, 0, -1, 1])])
     mixture = mixed(
         TrainDataset(shares, label_source="monte_carlo", label_view="soft"),
@@ -80,7 +80,7 @@ def test_every_data_set_has_its_own_view_source_and_policies(write: Callable[...
         reading=Reading(label_source="people"),
     )
     first, second = mixture.train_rows
-    assert first.labels == (0.75, 0.25, 0.5) and first.source == "monte_carlo"
+    assert first.labels == (0.75, 0.25, 0.0) and first.source == "monte_carlo"
     assert second.labels == (1.0, None, 0.0, 0.0) and second.source == "people"
     facts = mixture.facts()
     assert facts["dataset_name"] == "mc.jsonl, human.jsonl"

@@ -324,3 +324,18 @@ def test_a_pair_or_another_format_is_pointed_to_where_it_is_read(tmp_path: Path)
         load_rows(stepwise(tmp_path / "a.jsonl", pair), kind="orm")
     with pytest.raises(DataError, match="`prm data convert` turns other formats into these"):
         load_rows(stepwise(tmp_path / "b.jsonl", {"question": "x", "steps": [], "scores": []}))
+
+
+@pytest.mark.parametrize("view", ["hard", "soft"])
+def test_a_share_of_completions_is_right_from_any_success_by_its_source(tmp_path: Path, view: str) -> None:
+    """As the counts behind it would say, and as `prm data convert` does; anything else is right from 0.5 up."""
+    shares = {**GOOD, "completions": list("abcd"), "labels": [0.125, 0.5, 0, 1]}
+
+    def hard(row: dict[str, object], **reading: str) -> tuple[float | None, ...]:
+        return load_rows(stepwise(tmp_path / "r.jsonl", row), label_view=view, **reading).rows[0].hard_labels
+
+    assert hard({**shares, "source": "monte_carlo"}) == hard(shares, label_source="mc_values") == (1, 1, 0, 1)
+    assert hard(shares) == hard({**shares, "source": "judge"}) == (0, 1, 0, 1)
+    assert hard({**shares, "source": ["monte_carlo", "judge", "judge", "judge"]}) == (1, 1, 0, 1)
+    assert StepRow("p", ("a", "b"), (0.125, 0.0), "g", "monte_carlo").hard_labels == (1, 0)
+    assert StepRow("p", ("a", "b"), (0.125, 0.5), "g", "monte_carlo+human").hard_labels == (0, 1)
