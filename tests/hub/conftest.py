@@ -24,6 +24,19 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 import yaml
+from prm.data_gen.label_report import label_report
+from prm.data_gen.monte_carlo import MonteCarloLabeler
+from prm.data_gen.prefixes import CompletionPool
+
+from prm.fingerprint import file_hash
+from prm.generation.base import GenerationRequest, SamplingParams, request_seed
+from prm.grading import ExactGrader
+from prm.jsonl import write_json, write_jsonl
+from prm.rollouts import Outcome, Rollout
+from prm.sampling_rules import Fixed
+from prm.splitting import split_steps
+from prm.worlds.arithmetic import make_problems
+from prm.worlds.solver import ChainSolver
 
 WRITER, READER = "hf_writer", "hf_reader"  # READER may not write
 REPO = r"((?:datasets/)?[^/]+/[^/]+?)"
@@ -329,3 +342,24 @@ def logged_in(hub: HubStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: ["[0.5]"] * len(scripts))
     return hub
+
+
+@pytest.fixture
+def labels_path(tmp_path: Path) -> Path:
+    """The labels of a small run, with its report beside it."""
+    solver = ChainSolver(slip=0.2)
+    rollouts = []
+    for problem in make_problems(6, seed=1, split="train", min_operations=4, max_operations=4):
+        request = GenerationRequest(tuple(solver.prompt_ids(problem.problem)), request_seed(problem.problem, "", 0, 9))
+        [done] = solver.generate([request], SamplingParams())
+        split = split_steps(done.text, "line")
+        outcome = Outcome.CORRECT if split.steps[-1] == f"A: {problem.answer}" else Outcome.WRONG
+        rollouts.append(Rollout(problem, split.steps, split.gaps, 0, done.stop_reason, "s", outcome=outcome))
+    pool = CompletionPool(solver, ExactGrader(), SamplingParams())
+    rows = MonteCarloLabeler(pool, Fixed(4)).label(rollouts)
+    path = tmp_path / "labels" / "labels.jsonl"
+    write_jsonl(path, (row.to_dict() for row in rows))
+    settings = {"labeler": "monte_carlo", "n": 4, "model_name_or_path": str(tmp_path), "rollouts_hash": "0f"}
+    report = label_report(rows, pool.results, "exact/1") | {"labeler": "monte_carlo", "settings": settings}
+    write_json(path.parent / "label_report.json", report | {"data_hash": file_hash(path)})
+    return path

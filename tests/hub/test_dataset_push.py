@@ -12,24 +12,14 @@ import pytest
 import yaml
 from prm.data_gen.convert import ConvertConfig, run_convert
 from prm.data_gen.curate import CurateConfig, run_curate
-from prm.data_gen.label_report import label_report
-from prm.data_gen.monte_carlo import MonteCarloLabeler
-from prm.data_gen.prefixes import CompletionPool
 from prm.data_gen.push import DatasetPushConfig, push_labels
 
 from prm.cards.dataset_card import dataset_card, dataset_front_matter
 from prm.errors import ConfigError, DataError, MissingFileError, PrmError
 from prm.fingerprint import file_hash
-from prm.generation.base import GenerationRequest, SamplingParams, request_seed
-from prm.grading import ExactGrader
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.labels import LabelledRollout
-from prm.rollouts import Outcome, Rollout
 from prm.rows.training_rows import load_rows
-from prm.sampling_rules import Fixed
-from prm.splitting import split_steps
-from prm.worlds.arithmetic import make_problems
-from prm.worlds.solver import ChainSolver
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,27 +32,6 @@ dataset = load_dataset(sys.argv[1], split="train")
 loaded = load_rows(sys.argv[1])
 print(json.dumps({"columns": dataset.column_names, "rows": len(dataset), "digest": loaded.digest}))
 """
-
-
-@pytest.fixture
-def labels_path(tmp_path: Path) -> Path:
-    """The labels of a small run, with its report beside it."""
-    solver = ChainSolver(slip=0.2)
-    rollouts = []
-    for problem in make_problems(6, seed=1, split="train", min_operations=4, max_operations=4):
-        request = GenerationRequest(tuple(solver.prompt_ids(problem.problem)), request_seed(problem.problem, "", 0, 9))
-        [done] = solver.generate([request], SamplingParams())
-        split = split_steps(done.text, "line")
-        outcome = Outcome.CORRECT if split.steps[-1] == f"A: {problem.answer}" else Outcome.WRONG
-        rollouts.append(Rollout(problem, split.steps, split.gaps, 0, done.stop_reason, "s", outcome=outcome))
-    pool = CompletionPool(solver, ExactGrader(), SamplingParams())
-    rows = MonteCarloLabeler(pool, Fixed(4)).label(rollouts)
-    path = tmp_path / "labels" / "labels.jsonl"
-    write_jsonl(path, (row.to_dict() for row in rows))
-    settings = {"labeler": "monte_carlo", "n": 4, "model_name_or_path": str(tmp_path), "rollouts_hash": "0f"}
-    report = label_report(rows, pool.results, "exact/1") | {"labeler": "monte_carlo", "settings": settings}
-    write_json(path.parent / "label_report.json", report | {"data_hash": file_hash(path)})
-    return path
 
 
 def succeed(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,0 +1,106 @@
+"""`docs/publishing.md` says what is true: its commands run, against the Hub on loopback, and leave what it lists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prm.cli import dispatch
+from prm.fingerprint import fingerprint
+from prm.jsonl import write_json, write_jsonl
+from prm.scoring_spec import ScoringSpec
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "publishing.md"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, tiny_verifier_dir: Callable[..., Path], labels_path: Path) -> Path:
+    """A folder with the runs that the page publishes."""
+    prm, base = tiny_verifier_dir(), tiny_verifier_dir("prm", "reward_tokens")
+    shutil.copytree(prm, tmp_path / "runs" / "prm")
+    shutil.copytree(labels_path.parent, tmp_path / "runs" / "labels")
+    write_json(tmp_path / "runs" / "prm" / "train_metrics.json", {"hyperparameters": {"seed": 0}})
+    (tmp_path / "runs" / "prm" / "train_report.html").write_text("<p>training</p>")
+    facts = {"kind": "prm", "control": False, "fingerprint": fingerprint(prm), "quality": {}}
+    run = {"version": 2, "dataset": "x", "num_problems": 1, "baseline": "majority", "methods": [], "n": 4}
+    write_json(tmp_path / "runs" / "eval" / "results.json", {**run, "verifiers": {"prm": facts}})
+    (tmp_path / "runs" / "eval" / "report.html").write_text("<p>what it is worth</p>")
+    rows = [
+        {"id": str(label), "problem": "7a+5b", "steps": ["a7+5=12", "A: 12"], "label": label}
+        | {"final_answer_correct": label < 0}
+        for label in (-1, 0, 1)
+    ]
+    write_jsonl(tmp_path / "processbench" / "gsm8k.json", rows)
+    lora(base, tmp_path / "runs" / "lora")
+    return tmp_path
+
+
+def lora(base: Path, folder: Path) -> None:
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+    config = LoraConfig(task_type=TaskType.TOKEN_CLS, r=2, target_modules=["q_proj"])
+    adapted: Any = get_peft_model(model, config)
+    adapted.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    ScoringSpec(kind="prm", head="token_classification").save(folder)
+
+
+def test_every_command_runs_and_the_repository_holds_what_is_listed(
+    logged_in: Any,
+    hub_python: Callable[..., subprocess.CompletedProcess[str]],
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(runs)
+    logged_in.add_repo("you/base", {})
+    found = commands()
+    assert [command[:2] for command in found] == [["prm", name] for name in ("push", "bench", *["push"] * 3)]
+    dispatch(found[0][1:])
+    assert "── model.safetensors" in capsys.readouterr().out and set(logged_in.repos) == {"you/base"}
+    for command in found[1:]:
+        dispatch(command[1:])
+    assert set(logged_in.repos) == {
+        *("you/base", "you/my-prm", "datasets/you/my-prm-labels", "you/my-lora-prm", "you/my-merged-prm")
+    }
+    published = set(logged_in.repos["you/my-prm"].files)
+    rows = table_rows("in the repository")
+    listed = {name for row in rows for name in re.findall(r"`([\w.]+\.\w+)`", row.split("|")[1])}
+    assert listed <= published and "bench_results.json" in listed
+    assert logged_in.repos["you/my-prm"].private
+    assert "datasets:\n- you/my-prm-labels\n" in logged_in.repos["you/my-prm"].files["README.md"].decode()
+    assert "adapter_config.json" in logged_in.repos["you/my-lora-prm"].files
+    assert "model.safetensors" in logged_in.repos["you/my-merged-prm"].files
+
+    (script,) = blocks("python")
+    (runs / "runs").rename(runs / "elsewhere")  # what it loads is the Hub's
+    done = hub_python("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split(",")) == 2  # one score a step
+
+
+def table_rows(header: str) -> list[str]:
+    """The rows of the table that begins with a header."""
+    lines = GUIDE.read_text(encoding="utf-8").splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    end = next(index for index in range(start, len(lines)) if not lines[index].startswith("|"))
+    return lines[start + 2 : end]
