@@ -58,7 +58,7 @@ def read_config(directory: str | Path) -> EvalConfig:
             f"{path}: not the config of a run of this version ({error}); nothing was touched. Make the run again with "
             "its own command, or use the prm-toolkit that wrote it"
         ) from None
-    return replace(found, output_dir=str(directory), from_run=str(directory), overwrite=False)
+    return replace(found, output_dir=str(directory), from_run=str(directory), overwrite=False, problem=[])
 
 
 def extended(before: EvalConfig, given: EvalConfig) -> EvalConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from prm.eval.evaluate_search import EvalConfig, run_eval
+from prm.eval.evaluate_search import EvalConfig, parse_arguments, run_eval
 from prm.eval.report.problem_pages import page_name, problems_named
 
 from prm.errors import ConfigError
@@ -134,6 +134,11 @@ def test_the_worst_problems_are_those_where_the_best_method_loses_most(shown: Si
     best = next(line for line in shown.result.methods if line.key == shown.result.best.key).per_problem
     losses = [oracle[index] - best[index] for index in worst]
     assert losses == sorted(losses, reverse=True) and len(set(worst)) == 12
+
+
+def test_pages_are_made_when_they_are_asked_for_and_not_again(shown: SimpleNamespace) -> None:
+    assert parse_arguments(["--from", str(shown.folder)]).problem == []
+    assert parse_arguments(["--from", str(shown.folder), "--problem", "a", "worst:3"]).problem == ["a", "worst:3"]
 
 
 @pytest.mark.parametrize(
