@@ -32,8 +32,8 @@ def lead(config: EvalConfig, result: EvalResult) -> str:
     gain = result.best.gain
     verdict = "clear of zero" if gain.clear_of() else "not clear of zero"
     return (
-        f"{text} {capital(best.label)} reaches {best.accuracy.mean:.1%}: {100 * gain.mean:+.1f} points, 95% "
-        f"interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {verdict}."
+        f"{text} {capital(best.label)} reaches {best.accuracy.mean:.1%}: {points(gain.mean)} points, 95% "
+        f"interval {points(gain.low)} to {points(gain.high)}, {verdict}."
     )
 
 

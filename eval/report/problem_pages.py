@@ -20,7 +20,7 @@ from ..results import MethodResult, method_title
 from ..sampling import GradedRollouts
 from ..search.strategies import STRATEGIES
 from .methods import by_method
-from .problem_trees import HOW_TO_READ, problem_trees
+from .problem_trees import HOW_TO_READ, GrownSearches
 from .wording import known
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def write_problem_pages(run: Run, result: EvalResult, wanted: Sequence[str]) -> 
         ConfigError: no such problem.
     """
     indices = problems_named(result, wanted)
-    arenas = _with_searches(run, result)
+    searches = [GrownSearches.of(arena, indices) for arena in _with_searches(run, result)]
     folder = Path(run.config.output_dir) / FOLDER
-    return [_write(run, result, arenas, index, folder) for index in indices]
+    return [_write(run, result, searches, index, folder) for index in indices]
 
 
 def problems_named(result: EvalResult, wanted: Sequence[str]) -> list[int]:
@@ -96,14 +96,14 @@ def _with_searches(run: Run, result: EvalResult) -> list[EvalArena]:
     return run.arenas
 
 
-def _write(run: Run, result: EvalResult, arenas: Sequence[EvalArena], index: int, folder: Path) -> Path:
+def _write(run: Run, result: EvalResult, searches: Sequence[GrownSearches], index: int, folder: Path) -> Path:
     problem = result.problems[index]
     graded = run.workshop.samples[index]
-    trees = [tree for arena in arenas for tree in problem_trees(arena, index, run.first_error)]
+    trees = [tree for one in searches for tree in one.outlines(index, run.first_error)]
     sections = [
         Section("The problem", problem.problem),
         *([Section("Live searches", HOW_TO_READ, trees=trees)] if trees else []),
-        _samples_section(run, arenas, graded, index),
+        _samples_section(run, [one.arena for one in searches], graded, index),
         Section("Methods", METHODS, tables=_method_tables(result, index)),
     ]
     facts = {"Answer": problem.answer, "Level": problem.level, "Subject": problem.subject}

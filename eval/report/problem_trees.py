@@ -3,7 +3,8 @@ truth about steps is known, and where verifier and truth disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from prm.report.outline import SearchOutline, TreeStep
 from prm.report.tree import TreeNode
@@ -22,12 +23,24 @@ HOW_TO_READ = (
 )
 
 
-def problem_trees(arena: EvalArena, index: int, first_error: FirstError | None) -> Iterator[SearchOutline]:
-    """Every live search that a verifier guided on one problem."""
-    for plan, grown in arena.grown.items():
-        nodes = arena.trees(plan)[index]
-        if nodes:
-            yield _outline(arena, plan, nodes, grown[index], first_error)
+@dataclass(frozen=True)
+class GrownSearches:
+    """The live searches that a verifier guided, with the nodes of some problems, by their place in the run."""
+
+    arena: EvalArena
+    nodes: Mapping[TreePlan, Mapping[int, Sequence[Node]]]
+
+    @classmethod
+    def of(cls, arena: EvalArena, indices: Sequence[int]) -> GrownSearches:
+        """Read the store once for all of these problems."""
+        trees = ((plan, arena.trees(plan)) for plan in arena.grown)
+        return cls(arena, {plan: {index: found[index] for index in indices} for plan, found in trees})
+
+    def outlines(self, index: int, first_error: FirstError | None) -> Iterator[SearchOutline]:
+        """Every search of one problem."""
+        for plan, found in self.nodes.items():
+            if found[index]:
+                yield _outline(self.arena, plan, found[index], self.arena.grown[plan][index], first_error)
 
 
 def _outline(
