@@ -41,6 +41,8 @@ class ScoringSpec:
         label_view: `hard` or `soft`.
         base_model: what the verifier was trained from.
         adapter_base: `prm.fingerprint.base_probe` of the base that an adapter was trained on; empty for full weights.
+        quantized_base: `4-bit` or `8-bit` where threshold and temperature were found on the scores of that base
+            quantised (QLoRA), which differ from those on the base as it is loaded; empty everywhere else.
     """
 
     kind: Kind
@@ -57,6 +59,7 @@ class ScoringSpec:
     label_view: str = ""
     base_model: str = ""
     adapter_base: str = ""
+    quantized_base: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or self.head not in get_args(Head):

@@ -15,6 +15,7 @@ are read by `prm.rows.mixture`, the loop is `prm.training.trainer`'s.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -39,11 +40,12 @@ from prm.run_record import RunRecord, library_versions, prepare_output
 from prm.splitting import DEFAULT_SPLITTER
 from prm.training.best_of_n_gain import ACCURACY, GAIN
 from prm.training.config import VerifierConfig
+from prm.training.continuing import inherited_options, warn_of_differences
 from prm.training.dry_run import dry_run
 from prm.training.launch import launch, split_launch_arguments
-from prm.training.page import report_of_run, write_train_page
+from prm.training.page import PageCallback, report_of_run, write_train_page
 from prm.training.progress import BarCallback
-from prm.training.quantization import check_quantization, quantization_config
+from prm.training.quantization import check_quantization, put_on_plain_base, quantization_config
 from prm.training.report import summary, training_metrics
 from prm.training.run import (
     METRICS_FILE,
@@ -53,6 +55,7 @@ from prm.training.run import (
     finished_metrics,
     run_settings,
 )
+from prm.training.setting_checks import check_lora
 from prm.training.trainer import VerifierTrainer
 
 MERGED = "merged"
@@ -162,6 +165,9 @@ class VerifierModelConfig(ModelConfig):
     lora_task_type: str = field(default="CAUSAL_LM", metadata={"help": "Not used: it follows the objective"})
 
 
+CONFIGS = [TrainScriptArguments, VerifierConfig, VerifierModelConfig]
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What `run_train` did: where the verifier is, the content of `train_metrics.json`, and whether it was finished
@@ -180,7 +186,8 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
         ConfigError, DataError, ModelError, FormatError: see their messages; nothing has been trained then.
     """
     record = RunRecord(seed=config.seed)
-    directory = _check(config, model_config)
+    fresh = not Path(str(config.output_dir)).exists()
+    directory = _check(script, config, model_config)
     checkpoint = checkpoint_to_resume(config.resume_from_checkpoint, directory)
     rejected: list[RejectedRow] = []
     mixture = _load(script, config, rejected)
@@ -191,12 +198,20 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
         return TrainResult(directory, metrics, already_finished=True)
     trainer = _build_trainer(config, model_config, mixture)
     if script.dry_run:
-        return TrainResult(directory, {}, plan=dry_run(trainer) if config.process_index == 0 else "")
+        plan = dry_run(trainer) if config.process_index == 0 else ""
+        if config.process_index == 0 and fresh:
+            _remove_if_empty(directory)
+        return TrainResult(directory, {}, plan=plan)
     if config.should_save:
         claim_directory(directory, settings)
         if rejected or trainer.rejected:
             write_jsonl(directory / REJECTED_FILE, (row.to_dict() for row in [*rejected, *trainer.rejected]))
+        made_with: dict[str, Any] = {"versions": library_versions(), "hashes": _hashes(settings)}
+        started = training_metrics(script, config, mixture, trainer, {}, settings)
+        trainer.add_callback(PageCallback(trainer, directory, started, **made_with))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.quantized_base:
+        put_on_plain_base(trainer, str(directory), dtype=model_config.dtype or "float32")
     held_out = trainer.held_out()
     evaluation = trainer.final_evaluation(held_out)
     trainer.settle(held_out)
@@ -208,11 +223,16 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
         _merge_if_asked(script, config, model_config, metrics)
         facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}
         record.write(directory, facts, name=RUN_FILE)
-        report = report_of_run(trainer, metrics, held_out, versions=library_versions(), hashes=_hashes(settings))
-        write_train_page(directory, report)
+        write_train_page(directory, report_of_run(trainer, metrics, held_out, **made_with))
         write_json(directory / METRICS_FILE, metrics)  # last: its presence says that the run is finished
     trainer.accelerator.wait_for_everyone()
     return TrainResult(directory, metrics)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """A dry run leaves nothing behind."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _hashes(settings: dict[str, Any]) -> dict[str, str]:
@@ -231,12 +251,18 @@ def _merge_if_asked(
         write_json(directory / MERGED / METRICS_FILE, metrics)
 
 
-def _check(config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
+def _check(script: TrainScriptArguments, config: VerifierConfig, model_config: VerifierModelConfig) -> Path:
     if not config.output_dir:
         raise ConfigError("missing output_dir: say where the verifier goes")
     if not model_config.model_name_or_path:
         raise ConfigError("missing model_name_or_path: name the checkpoint to start from")
     check_quantization(model_config)
+    check_lora(model_config)
+    if script.merge_adapter and not model_config.use_peft:
+        raise ConfigError(
+            "merge_adapter merges a LoRA, and none is trained: set use_peft to true, or drop it (without a LoRA what "
+            "is saved is a plain checkpoint)"
+        )
     return prepare_output(config.output_dir)
 
 
@@ -308,10 +334,12 @@ def _build_trainer(
     set_seed(config.seed)  # the head is drawn when the model is built
     name = str(model_config.model_name_or_path)
     tokenizer = load_tokenizer(name, revision=model_config.model_revision)
+    head = head_to_train(config, tokenizer)
+    warn_of_differences(name, config, head, tokenizer)
     trainer = VerifierTrainer(
         model=build_model(
             name,
-            head_to_train(config, tokenizer),
+            head,
             tokenizer,
             head_init_tokens=config.head_init_tokens,
             revision=model_config.model_revision,
@@ -368,16 +396,27 @@ def write_merged(directory: Path, config: VerifierConfig, model_config: Verifier
     return directory / MERGED
 
 
+def parse_arguments(arguments: Sequence[str]) -> tuple[TrainScriptArguments, VerifierConfig, VerifierModelConfig]:
+    """The configs of a command line. Where it starts from a verifier, the defaults are those that this one is read by.
+
+    Raises:
+        ConfigError: see `parse_config`.
+    """
+    script, config, model_config = parse_config(CONFIGS, arguments, prog="prm train")
+    if inherited := inherited_options(str(model_config.model_name_or_path), config.objective):
+        script, config, model_config = parse_config(CONFIGS, arguments, prog="prm train", defaults=inherited)
+    return script, config, model_config
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `prm train` and of `python -m prm.train`."""
-    classes = [TrainScriptArguments, VerifierConfig, VerifierModelConfig]
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    known = {"config", "help"} | {item.name for cls in classes for item in fields(cls) if item.init}
+    known = {"config", "help"} | {item.name for cls in CONFIGS for item in fields(cls) if item.init}
     launch_arguments, script_arguments = split_launch_arguments(arguments, known | {f"no_{name}" for name in known})
     if launch_arguments:
         launch(launch_arguments, script_arguments)
         return
-    script, config, model_config = parse_config(classes, script_arguments, prog="prm train")
+    script, config, model_config = parse_arguments(script_arguments)
     result = run_train(script, config, model_config)
     if config.process_index == 0:
         print(result.plan or summary(result.output_dir, result.metrics, already_finished=result.already_finished))

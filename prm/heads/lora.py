@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError, ModelError
 from prm.fingerprint import base_probe
+from prm.generation.checkpoint import first_line
 from prm.heads.base import Head, head_name
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
     Under ZeRO-3 they keep the model's, which it wants to be one; DeepSpeed's optimiser holds float32 copies itself.
 
     Raises:
-        ConfigError: a task type of another head.
+        ConfigError: a task type of another head, or what PEFT cannot put on this model.
     """
     from peft import TaskType, get_peft_model
     from transformers.integrations import is_deepspeed_zero3_enabled
@@ -37,7 +38,15 @@ def add_lora(model: Any, config: LoraConfig, head: Head) -> Any:
     name = head_name(model) if head.labels else None
     if name:
         config.exclude_modules = _and_excluded(config.exclude_modules, name)
-    wrapped: Any = get_peft_model(model, config, autocast_adapter_dtype=full_precision)
+    try:
+        wrapped: Any = get_peft_model(model, config, autocast_adapter_dtype=full_precision)
+    except ValueError as error:
+        targets = config.target_modules or "none"
+        named = targets if isinstance(targets, str) else ", ".join(sorted(targets))
+        raise ConfigError(
+            f"PEFT cannot put this LoRA (lora_target_modules: {named}) on a {type(model).__name__}: "
+            f"{first_line(error).split('. ')[0]}; all-linear takes all linear layers"
+        ) from error
     for adapter in wrapped.peft_config.values():
         # A relative path would hold in this working directory only.
         base = adapter.base_model_name_or_path

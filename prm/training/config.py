@@ -13,6 +13,7 @@ from prm.losses import LOSSES, check_loss
 from prm.metrics.names import greater_is_better
 from prm.rows.training_rows import BadRows, Kind, LabelView
 from prm.step_format import PromptFormat, StepFormat
+from prm.training.setting_checks import check_settings
 from prm.training.settling import AUTO, HELD_OUT
 
 
@@ -143,6 +144,7 @@ class VerifierConfig(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.metric_for_best_model and self.greater_is_better is None:
             # transformers takes every metric whose name does not end in "loss" for one that should rise.
             self.greater_is_better = greater_is_better(self.metric_for_best_model)

@@ -84,12 +84,22 @@ def plan_batches(
     )
 
 
-def plan_table(counts: Mapping[str, float], batches: BatchPlan, *, longest: int, max_length: int) -> str:
+def plan_table(
+    counts: Mapping[str, float],
+    batches: BatchPlan,
+    *,
+    longest: int,
+    max_length: int,
+    pairs: int | None = None,
+    about: Mapping[str, str] | None = None,
+) -> str:
     """The plan as lines for the terminal.
 
     Args:
         counts: `prm.encoding.EncodingCounts.to_dict()` of the training rows.
         longest: tokens of the longest row.
+        pairs: how many the rows stand in, under a pairwise loss.
+        about: what else is to be said of the run, by name; it stands first.
     """
     lost = int(counts["dropped_labels"])
     wrong = int(counts["dropped_wrong_labels"])
@@ -101,12 +111,14 @@ def plan_table(counts: Mapping[str, float], batches: BatchPlan, *, longest: int,
         )
     devices = "1 device" if batches.processes == 1 else f"{batches.processes:,} devices"
     shares = f"{devices} × {batches.per_device} × {batches.accumulation} accumulated"
+    unit = "rows" if pairs is None else "pairs"
     lines = {
-        "rows": f"{counts['rows']:,} of {counts['groups']:,} problems",
+        **(about or {}),
+        "rows": f"{counts['rows']:,} of {counts['groups']:,} problems" + (f", in {pairs:,} pairs" if pairs else ""),
         "tokens": f"{counts['tokens']:,}, the longest row {longest:,}",
         "labels": f"{counts['labels']:,}, mean {counts['mean_target']:.3f}",
         "cut off": cut,
-        "batch": f"{batches.global_batch:,} rows = {shares}",
+        "batch": f"{batches.global_batch:,} {unit} = {shares}",
         "steps": f"{batches.steps:,} = {batches.epochs:.4g} epochs of {batches.steps_per_epoch:,}",
         "padding": f"{percent(batches.padding_share)} of the tokens",
         "largest batch": f"{batches.largest:,} tokens on a device",
@@ -128,3 +140,16 @@ def memory_table(estimates: Mapping[str, MemoryEstimate], chosen: str) -> str:
         for name, estimate in estimates.items()
     ]
     return f"{render_table(columns, rows)}\nnot counted: {NOT_COUNTED}"
+
+
+def devices_table(totals: Mapping[int, Mapping[str, MemoryEstimate]]) -> str:
+    """What a device takes in all, for several numbers of devices and ways to train; the micro-batch stays.
+
+    Args:
+        totals: for each number of devices the estimates by name, the same names for all.
+    """
+    names = list(next(iter(totals.values())))
+    columns: list[str | Column] = ["devices", *(Column(name, "si", "B") for name in names)]
+    return render_table(
+        columns, [[str(count), *(found[name].total for name in names)] for count, found in totals.items()]
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prm import __version__
 from prm.training.data import encoded_rows
 from prm.training.page.page import PAGE_FILE
+from prm.training.quantization import quantized_to
 
 if TYPE_CHECKING:
     from prm.rows.mixture import Mixture
@@ -52,6 +53,8 @@ def training_metrics(
         "label_view": config.label_view,
         "label_source": trainer.label_source,
         "base_model": trainer.base_model,
+        **({"quantized_base": trainer.quantized_base} if trainer.quantized_base else {}),
+        **({"measured_on_quantized_base": True} if quantized_to(model) else {}),
         "data": {
             **mixture.facts(trainer.rejected),
             "shuffled_labels": script.shuffle_labels,
@@ -101,6 +104,14 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
         lines.append("not trained on: " + ", ".join(f"{n} {why}" for why, n in data["dropped_rows"].items()))
     for name, found in metrics["eval"].items():
         lines.append(f"{name.replace('_', ' '):>24}  {found['value']:.4f}  [{found['low']:.4f}, {found['high']:.4f}]")
+    if bits := metrics.get("quantized_base"):
+        lines.append(
+            f"figures, threshold and temperature are of the base in {bits} weights; loaded in full precision its "
+            "scores differ: measure that verifier with prm eval"
+            if metrics.get("measured_on_quantized_base")
+            else f"trained on the base in {bits} weights; figures, threshold and temperature are of the adapter on "
+            "the base in full precision, as it will be loaded"
+        )
     lines += _settled_lines(metrics.get("settled", {}))
     lines.append(f"report: {directory / PAGE_FILE}")
     return "\n".join(lines)
@@ -119,6 +130,13 @@ def _settled_lines(settled: Mapping[str, Any]) -> list[str]:
             f"calibrated with the temperature {settled['temperature']:.3g}: expected calibration error "
             f"{fitted['ece_before']:.4f} -> {fitted['ece_after']:.4f} on problems it was not fitted on"
         )
+    elif fitted and fitted["reason"]:
+        lines.append(f"not calibrated: {_at_end(fitted)}")
     elif fitted:
         lines.append("not calibrated: no temperature lowers the loss on problems it was not fitted on")
     return lines
+
+
+def _at_end(fitted: Mapping[str, Any]) -> str:
+    """Why there is no temperature, or none that was found within its range."""
+    return f"the temperature is {fitted['reason']}" if fitted["value"] != 1.0 else str(fitted["reason"])

@@ -50,8 +50,10 @@ from prm.training.batching import GlobalBatchSampler, SamplingStrategy, StepColl
 from prm.training.callbacks import LogAtSaves, StopAtNan
 from prm.training.checks import check_context
 from prm.training.config import VerifierConfig
+from prm.training.continuing import warn_of_differences
 from prm.training.data import TrainerData, encoded_rows, mean_target
 from prm.training.evaluation import EvaluatingTrainer
+from prm.training.quantization import quantized_to
 from prm.training.reference import Reference, reference_name
 from prm.training.row_attention import attend_by_rows, why_not_by_rows
 from prm.training.settling import before_training
@@ -78,6 +80,7 @@ class VerifierTrainer(EvaluatingTrainer):
 
     Attributes:
         rejected: the rows that were dropped as bad ones, where `args.bad_rows` says so.
+        quantized_base: `4-bit` or `8-bit` where the base is quantised in training; else empty.
 
     Raises:
         DataError, FormatError, ModelError, ConfigError: see their messages.
@@ -106,6 +109,7 @@ class VerifierTrainer(EvaluatingTrainer):
         processing_class = processing_class if processing_class is not None else load_tokenizer(name)
         self.head = head_to_train(args, processing_class)
         if isinstance(model, str):
+            warn_of_differences(model, args, self.head, processing_class)
             set_seed(args.seed)  # the head is drawn here
             model = build_model(
                 *(model, self.head, processing_class),
@@ -122,6 +126,7 @@ class VerifierTrainer(EvaluatingTrainer):
             )
         if peft_config is not None:
             model = with_lora(model, peft_config, self.head)
+        self.quantized_base = quantized_to(model)
         self._adapter_base = base_probe(unwrapped(model)) if unwrapped(model) is not model else ""
         read_at_positions(model, self.head)
         if args.share_prompts > 1 or (args.padding_free and not why_not_by_rows(unwrapped(model))):
@@ -217,6 +222,7 @@ class VerifierTrainer(EvaluatingTrainer):
             label_view=self._config.label_view,
             base_model=str(self.base_model),
             adapter_base=self._adapter_base,
+            quantized_base=quantized_to(self.model),
         )
 
     @property

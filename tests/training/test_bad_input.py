@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -92,6 +93,13 @@ def test_rows_of_one_class_come_with_their_counts(said: Callable[..., str]) -> N
             | {"eval_fraction": 0.5, "eval_steps": 2, "save_steps": 2},
             "are of labels; give 'auroc'",
         ),
+        ({"learning_rate": -1}, "learning_rate must be a number from 0 up; it is -1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be at least 1; it is 0"),
+        ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs must be above 0"),
+        ({"load_best_model_at_end": True, "save_strategy": "no"}, "among evaluations, and eval_strategy is no"),
+        ({"use_peft": True, "lora_r": 0}, "lora_r must be at least 1; it is 0"),
+        ({"use_peft": True, "lora_target_modules": "nope"}, "(lora_target_modules: nope) on a Qwen2ForTokenClass"),
+        ({"merge_adapter": True}, "merge_adapter merges a LoRA, and none is trained: set use_peft to true"),
     ],
 )
 def test_a_bad_setting_says_what_would_do(said: Callable[..., str], keys: dict[str, Any], message: str) -> None:
@@ -125,8 +133,12 @@ def test_a_tokenizer_that_cannot_pad_is_refused(
     assert message in said(model_name_or_path=base)
 
 
-def test_a_loss_that_is_no_number_stops_with_its_rows(said: Callable[..., str]) -> None:
+def test_a_loss_that_is_no_number_stops_with_its_rows_and_leaves_a_page(
+    said: Callable[..., str], tmp_path: Path
+) -> None:
     found = said(learning_rate=1e30, max_grad_norm=0, per_device_train_batch_size=4)
+    page = (tmp_path / "out" / "train_report.html").read_text(encoding="utf-8")
+    assert "0 of 4 steps so far: not over yet" in page and 'aria-label="Lengths' in page
     assert "the loss is not a number at step" in found
     assert "its rows: " in found and "rows.jsonl, line " in found
     assert "Lower learning_rate" in found
@@ -159,3 +171,12 @@ def test_an_adapter_on_the_wrong_base_is_refused(
     (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(other)}))
     found = said(model_name_or_path=adapter)
     assert "the adapter does not fit" in found and "restore the base it was trained on" in found
+
+
+def test_kernels_that_are_not_installed_are_named_before_anything_is_loaded(
+    said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    without = lambda name, *others: None if name == "liger_kernel" else found(name, *others)  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", without)
+    assert "use_liger_kernel needs the package liger-kernel: pip install liger-kernel" in said(use_liger_kernel=True)

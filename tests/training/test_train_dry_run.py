@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
 from prm.rows.step_rows import StepRow
 from prm.training.config import VerifierConfig
 from prm.training.dry_run import dry_run
-from prm.training.page import report_of_run, train_page
+from prm.training.page import PageCallback, report_of_run, train_page
 from prm.training.throughput import Throughput
 from prm.training.trainer import VerifierTrainer
 
@@ -46,15 +47,21 @@ def test_the_dry_run_shows_the_first_batch_that_is_trained_on(
 ) -> None:
     trainer = trainer_of(padding_free=padding_free, num_train_epochs=3)
     text = dry_run(trainer, colour=False)
-    plan, memory, batch = text.split("\n\n", 2)
+    plan, data, memory, devices, batch = text.split("\n\n", 4)
     assert "rows           18 of 9 problems" in plan and "batch          4 rows = 1 device × 4 × 1 accumulated" in plan
     assert "steps          15 = 3 epochs of 5" in plan
     first = next(iter(trainer.get_train_dataloader()))
     tokens = sum(int(row[row >= 0].max() + 1 - start) for row, start in _starts(first))
     assert f"first batch: 4 rows, {tokens} tokens" in batch and "row 3:" in batch and "... and 1 more rows" in batch
     assert batch.count("[1.00]") + batch.count("[0.00]") > 3
+    assert "held out       6 rows of 3 problems with " in plan and "objective      prm, a token_classification" in plan
+    assert "evaluation     each epoch, and at the end" in plan and "saving         every 3 steps" in plan
+    assert "learning rate  0.01, linear" in plan and "loss           cross_entropy" in plan and "/out\n" in plan
+    assert data.startswith("labels\n") and "\ntokens of a solution\n" in data and "1, right  ██" in data
+    assert [line.split()[0] for line in devices.splitlines()[2:]] == ["1", "2", "4", "8"]
     parameters = sum(parameter.nbytes for parameter in trainer.model.parameters())  # type: ignore[union-attr]
     weights, gradients, optimizer = memory.splitlines()[2].split()[4:7]
+    assert devices.splitlines()[2].split()[1] == memory.splitlines()[2].split()[-1]
     assert weights == gradients == f"{parameters / 1000:.1f}kB" and optimizer == f"{parameters / 500:.1f}kB"
 
 
@@ -96,6 +103,28 @@ def test_the_page_of_a_run_is_made_of_its_trainer(trainer_of: Callable[..., Veri
     assert {"\n".join([example.problem, *example.steps, ""]) for example in report.examples} == texts
     page = train_page(report)
     assert "6 of 6 held-out solutions" in page and 'aria-label="Loss: training' in page
+
+
+def test_a_page_stands_before_the_first_step_and_grows_with_each_evaluation(
+    trainer_of: Callable[..., VerifierTrainer], tmp_path: Path
+) -> None:
+    trainer = trainer_of(num_train_epochs=2)
+    pages: list[str] = []
+
+    class Reader(TrainerCallback):
+        def _read(self, *given: Any, **others: Any) -> None:
+            pages.append((tmp_path / "train_report.html").read_text(encoding="utf-8"))
+
+        on_train_begin = on_evaluate = _read
+
+    trainer.add_callback(PageCallback(trainer, tmp_path, {"objective": "prm"}, versions={}, hashes={}))
+    trainer.add_callback(Reader())
+    trainer.train()
+    begun, first, second = pages
+    assert "0 of 10 steps so far" in begun and "5 of 10 steps so far" in first and "10 of 10 steps" in second
+    assert all("18 solutions of 9 problems" in page and 'aria-label="Labels' in page for page in pages)
+    assert 'aria-label="Loss' not in begun and 'aria-label="Loss: training' in first
+    assert "Held-out metrics over the steps" not in first and "Held-out metrics over the steps" in second
 
 
 def test_a_run_without_held_out_rows_has_a_page(trainer_of: Callable[..., VerifierTrainer]) -> None:

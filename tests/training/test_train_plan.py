@@ -54,6 +54,9 @@ def test_the_plan_says_rows_steps_padding_and_what_is_cut_off_by_class() -> None
         "padding        2.1% of the tokens\n"
         "largest batch  20 tokens on a device"
     )
+    paired = plan_table(counts, plan, longest=310, max_length=2048, pairs=70, about={"model": "base"})
+    assert paired.startswith("model          base\nrows           1,600 of 800 problems, in 70 pairs\n")
+    assert "batch          4 pairs = " in paired
     assert "cut off        nothing" in plan_table({**counts, "truncated_rows": 0}, plan, longest=310, max_length=2048)
 
 

@@ -48,6 +48,7 @@ class TrainReport:
         threshold: a step counts as right from this score up.
         versions: of the libraries, by name.
         hashes: what else tells this run from another, by name: digests of data and base model.
+        planned_steps: of a run that is not over; `None` once it is.
     """
 
     metrics: Mapping[str, Any]
@@ -59,6 +60,7 @@ class TrainReport:
     threshold: float = 0.5
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
+    planned_steps: int | None = None
 
 
 def write_train_page(directory: str | Path, report: TrainReport) -> Path:
@@ -95,7 +97,8 @@ def train_page(report: TrainReport) -> str:
 def _lead(report: TrainReport) -> str:
     rows, training = report.rows, report.metrics.get("training", {})
     steps = int(training.get("steps") or 0)
-    text = f"{rows.labels:,} labels on {len(rows.lengths):,} solutions of {rows.problems:,} problems, {steps:,} steps."
+    text = f"{rows.labels:,} labels on {len(rows.lengths):,} solutions of {rows.problems:,} problems, {steps:,} "
+    text += "steps." if report.planned_steps is None else f"of {report.planned_steps:,} steps so far: not over yet."
     losses = [log["loss"] for log in report.log_history if "loss" in log]
     if len(losses) > 1:
         text += f" The training loss went from {losses[0]:.3f} to {losses[-1]:.3f}."
@@ -116,6 +119,7 @@ def _facts(report: TrainReport) -> dict[str, str | int | float]:
     training, shown = metrics.get("training", {}), metrics.get("hyperparameters", {})
     facts = {
         "base model": metrics.get("base_model"),
+        "base in training": metrics.get("quantized_base"),
         "objective": metrics.get("objective"),
         "loss": shown.get("loss"),
         "labels by": metrics.get("label_source"),

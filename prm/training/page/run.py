@@ -22,14 +22,18 @@ def report_of_run(
     metrics: Mapping[str, Any],
     held_out: Predictions | None = None,
     *,
+    rows: RowFacts | None = None,
+    planned_steps: int | None = None,
     versions: Mapping[str, str] | None = None,
     hashes: Mapping[str, str] | None = None,
 ) -> TrainReport:
-    """Gather what the page shows; the trainer is settled.
+    """Gather what the page shows; the trainer is settled, unless its run is not over.
 
     Args:
         metrics: the content of `train_metrics.json`.
         held_out: `trainer.held_out()` from before it was settled, rows in the order of its evaluation set.
+        rows: the training rows; read from the trainer if not given.
+        planned_steps: of a run that is not over.
         versions, hashes: of libraries, data and base model, by name.
     """
     trained: Any = trainer.train_dataset
@@ -37,13 +41,14 @@ def report_of_run(
     return TrainReport(
         metrics,
         trainer.state.log_history,
-        RowFacts.of(encoded_rows(trained), max_length=args.max_length),
+        RowFacts.of(encoded_rows(trained), max_length=args.max_length) if rows is None else rows,
         calibration=None if held_out is None else _calibration(trainer, held_out),
         examples=[] if held_out is None else _examples(trainer, held_out),
         examined=0 if held_out is None else len(held_out),
         threshold=trainer.settled.threshold,
         versions=versions or {},
         hashes=hashes or {},
+        planned_steps=planned_steps,
     )
 
 
