@@ -55,7 +55,7 @@ from prm.training.run import (
     finished_metrics,
     run_settings,
 )
-from prm.training.setting_checks import check_lora
+from prm.training.setting_checks import check_kernels, check_lora
 from prm.training.trainer import VerifierTrainer
 
 MERGED = "merged"
@@ -258,6 +258,7 @@ def _check(script: TrainScriptArguments, config: VerifierConfig, model_config: V
         raise ConfigError("missing model_name_or_path: name the checkpoint to start from")
     check_quantization(model_config)
     check_lora(model_config)
+    check_kernels(config)
     if script.merge_adapter and not model_config.use_peft:
         raise ConfigError(
             "merge_adapter merges a LoRA, and none is trained: set use_peft to true, or drop it (without a LoRA what "

@@ -93,7 +93,10 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
         f"{counts['tokens']} tokens), {training['steps']} steps"
     )
     if len(data["datasets"]) > 1:
-        parts = (f"{part['path']}: {part['rows_an_epoch']} of {part['rows']} rows" for part in data["datasets"])
+        parts = (
+            f"{part['path']}: {part['rows_an_epoch']} of {part['rows'] - part['eval_rows']} rows"
+            for part in data["datasets"]
+        )
         lines.append("an epoch sees of " + ", of ".join(parts))
     if counts["truncated_rows"]:
         lines.append(

@@ -47,6 +47,17 @@ def check_settings(config: Any) -> None:
             "load_best_model_at_end chooses among evaluations, and eval_strategy is no: set eval_strategy and "
             "save_strategy to steps or epoch, or drop it"
         )
+
+
+def check_kernels(config: Any) -> None:
+    """Refuse kernels that are not installed on the machine that trains.
+
+    Args:
+        config: a `VerifierConfig`.
+
+    Raises:
+        ConfigError: the package that is missing.
+    """
     if config.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
         raise ConfigError("use_liger_kernel needs the package liger-kernel: pip install liger-kernel, or drop it")
 

@@ -56,6 +56,7 @@ from prm.training.evaluation import EvaluatingTrainer
 from prm.training.quantization import quantized_to
 from prm.training.reference import Reference, reference_name
 from prm.training.row_attention import attend_by_rows, why_not_by_rows
+from prm.training.setting_checks import check_kernels
 from prm.training.settling import before_training
 from prm.training.throughput import Throughput, measured_matmul_rate
 from prm.worlds.models import expand_embedded
@@ -103,6 +104,7 @@ class VerifierTrainer(EvaluatingTrainer):
         **others: Any,
     ):
         args = _checked_config(args or VerifierConfig(output_dir="verifier"))
+        check_kernels(args)
         if isinstance(model, str):
             model = expand_embedded(model)
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
