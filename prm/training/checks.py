@@ -6,8 +6,8 @@ What is wrong with labels is `prm.rows.mixture_checks`', with a single row `prm.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 64  # rows whose text is also encoded as a whole
+LOOKED_AT = 64  # rows of each data set whose text is also encoded as a whole
 
 
 def check_context(dataset: EncodedDataset, model: Any, max_length: int) -> None:
@@ -51,15 +51,24 @@ def check_context(dataset: EncodedDataset, model: Any, max_length: int) -> None:
 def warn_of_merges(rows: Sequence[StepRow], step_format: StepFormat, tokenizer: Any) -> None:
     """Say so where a row's text as a whole has other token ids than its steps one by one, such as `.\\n\\n` in one
     token: training and `prm.verifier` agree, and a program that encodes the whole text does not."""
-    looked_at = list(islice(rows, LOOKED_AT))
+    looked_at = list(_first_of_each(rows))
     merged = [row for row in looked_at if is_merged(row, step_format, tokenizer)]
     if merged:
         logger.warning(
-            "the tokenizer merges steps and the separator %r with their neighbours in %d of the first %d rows: here "
+            "the tokenizer merges steps and the separator %r with their neighbours in %d of %d rows looked at: here "
             "each step is encoded alone, in training and scoring alike, but plain pipelines on whole texts will see "
             "other ids; for those choose a step_separator that stays a token of its own",
             *(step_format.step_separator, len(merged), len(looked_at)),
         )
+
+
+def _first_of_each(rows: Sequence[StepRow]) -> Iterator[StepRow]:
+    """The first rows of each file: another data set may have other texts."""
+    taken: Counter[str] = Counter()
+    for row in rows:
+        taken[row.path] += 1
+        if taken[row.path] <= LOOKED_AT:
+            yield row
 
 
 def is_merged(row: StepRow, step_format: StepFormat, tokenizer: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,18 @@ def test_a_separator_that_merges_with_its_neighbours_is_told_of_once(
     with caplog.at_level(logging.WARNING):
         warn_of_merges(rows, StepFormat(step_separator="\n"), merging)
     assert [record.getMessage()[:82] for record in caplog.records] == [
-        "the tokenizer merges steps and the separator '\\n' with their neighbours in 1 of th"
+        "the tokenizer merges steps and the separator '\\n' with their neighbours in 1 of 2 "
     ]
     caplog.clear()
     warn_of_merges(rows, StepFormat(step_separator="|"), merging)
     assert not caplog.records
+
+
+def test_rows_of_every_data_set_are_looked_at(merging: Any, caplog: pytest.LogCaptureFixture) -> None:
+    first = [StepRow("x", ("1", "2"), (1.0, 0.0), "g", path="a.jsonl")] * 100
+    with caplog.at_level(logging.WARNING):
+        warn_of_merges([*first, replace(ROW, path="b.jsonl")], StepFormat(step_separator="\n"), merging)
+    assert "with their neighbours in 1 of 65 rows looked at" in caplog.text
 
 
 def test_the_ids_of_a_step_are_its_own_whatever_merges(merging: Any) -> None:
