@@ -137,8 +137,7 @@ def _push(config: PushConfig, folder: Path) -> PushResult:
         datasets=labels,
     )
     payload = payload_of(facts, card, base_model, results, bench)
-    if api is None:
-        refuse_secrets(payload)
+    refuse_secrets(payload)
     if config.dataset:
         _push_labels(config, labels[0])
     if api is None:

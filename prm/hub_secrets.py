@@ -5,26 +5,25 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prm.errors import HubError
 
-# By what they look like; each provider gives its keys a prefix so that they can be found.
+# What each contains, which is looked for first, and its whole form. Providers give their keys prefixes so that they
+# can be found; the last one goes by the name, with a value that is no placeholder.
+_NAMES = ("api_key", "api_token", "hub_token", "auth_token", "access_token", "password", "secret", "secret_key")
 _KINDS = {
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "an API key": r"\bsk-(?:[A-Za-z0-9]{32,}|(?:proj|ant|or|svcacct)-[A-Za-z0-9_-]{20,})",
-    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40,})",
-    "a Google key": r"\bAIza[0-9A-Za-z_-]{35}",
-    "a Slack token": r"\bxox[abprs]-[0-9A-Za-z-]{20,}",
-    "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-    "a password in a URL": r"\bhttps?://[^\s/:@\"'<>]+:[^\s/:@\"'<>]+@",
-    # By what they are called, with a value that is no placeholder.
-    "a secret": r"\"(?:\w*_)?(?:api_key|api_token|hub_token|auth_token|access_token|password|secret|secret_key)\"\s*:"
-    r"\s*\"(?!<)[^\"\s]{8,}\"",
+    "a Hugging Face token": (("hf_",), r"\bhf_[A-Za-z0-9]{30,}"),
+    "an API key": (("sk-",), r"\bsk-(?:[A-Za-z0-9]{32,}|(?:proj|ant|or|svcacct)-[A-Za-z0-9_-]{20,})"),
+    "an AWS key": (("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "a GitHub token": (("gh", "github_pat_"), r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40,})"),
+    "a Google key": (("AIza",), r"\bAIza[0-9A-Za-z_-]{35}"),
+    "a Slack token": (("xox",), r"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
+    "a private key": (("PRIVATE KEY",), r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    "a password in a URL": (("://",), r"\bhttps?://[^\s/:@\"'<>]+:[^\s/:@\"'<>]+@"),
+    "a secret": (_NAMES, rf"\"(?:\w*_)?(?:{'|'.join(_NAMES)})\"\s*:\s*\"(?!<)[^\"\s]{{8,}}\""),
 }
-_SECRET = re.compile("|".join(f"({pattern})" for pattern in _KINDS.values()))
 _NO_TEXT = (".parquet",)
 
 
@@ -37,20 +36,27 @@ def refuse_secrets(payload: Mapping[str, bytes | Path], *known: str | None) -> N
     Raises:
         HubError: the first thing that looks like a secret, with its file and line; never the secret itself.
     """
-    own = [re.escape(secret) for secret in known if secret and len(secret) >= 8]
+    own = [secret for secret in known if secret and len(secret) >= 8]
     for name, content in sorted(payload.items()):
         if name.endswith(_NO_TEXT):
             continue
         for number, line in enumerate(_lines(name, content), start=1):
-            found = _SECRET.search(line)
-            what = list(_KINDS)[found.lastindex - 1] if found and found.lastindex else ""
-            if own and re.search("|".join(own), line):
-                what = "your own token"
-            if what:
+            if what := _secret(line, own):
                 raise HubError(
                     f"{name}, line {number}: what looks like {what}. Nothing was pushed: take it out, and revoke it "
                     "if anyone else may have seen it"
                 )
+
+
+def _secret(text: str, own: Sequence[str]) -> str:
+    """What a text gives away, or `""`. A tokenizer is one line of many megabytes, so whole forms are looked for only
+    where a part of them is."""
+    if any(secret in text for secret in own):
+        return "your own token"
+    for what, (parts, form) in _KINDS.items():
+        if any(part in text for part in parts) and re.search(form, text):
+            return what
+    return ""
 
 
 def _lines(name: str, content: bytes | Path) -> Iterator[str]:

@@ -156,6 +156,12 @@ def test_the_card_says_what_it_is_for_and_why_vllm_is_missing(tiny_verifier_dir:
     assert "vLLM" not in served and "vLLM's pooling runner has no task that gives these scores." in unserved
 
 
+def test_an_implicit_prm_has_a_card(tiny_verifier_dir: Callable[..., Path]) -> None:
+    card = card_for(read_facts(tiny_verifier_dir(head="implicit")), "user/my-prm", SNIPPETS)
+    assert yaml.safe_load(card.split("---\n")[1])["pipeline_tag"] == "text-generation"
+    assert "sigmoid of 0.1 times the log-ratio" in card
+
+
 def test_a_snippet_without_output_shows_its_note(tiny_verifier_dir: Callable[..., Path]) -> None:
     snippets = [*SNIPPETS, Snippet("With vLLM", "import vllm", note="Not run when this was published.")]
     card = card_for(read_facts(tiny_verifier_dir()), "user/my-prm", snippets)

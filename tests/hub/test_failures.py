@@ -69,6 +69,41 @@ def test_a_repository_made_by_someone_else_meanwhile_is_a_409(
         push(tiny_verifier_dir())
 
 
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_commit_by_someone_else_meanwhile_is_said_and_changes_nothing(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], status: int
+) -> None:
+    directory = tiny_verifier_dir()
+    logged_in.faults["/commit/main"] = [status]
+    with pytest.raises(HubError, match=rf"changed by someone else during the push \({status}.*Run the command again"):
+        push(directory)
+    assert logged_in.repos["user/my-prm"].files == {}
+    push(directory)
+    assert "model.safetensors" in logged_in.repos["user/my-prm"].files
+
+
+def test_a_push_that_breaks_in_the_middle_goes_on_with_the_shards_that_are_missing(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path]
+) -> None:
+    directory = tiny_verifier_dir()
+    size = (directory / "model.safetensors").stat().st_size // 4
+    push(directory, repo_id="user/first", max_shard_size=f"{size}B")
+    shards = [request.split("/")[-1] for request in logged_in.seen("^PUT /lfs/")]
+    assert len(shards) > 2
+    logged_in.blobs.clear()
+    logged_in.faults[f"PUT /lfs/{shards[-1]}"] = [0] * 20
+    with pytest.raises(HubError, match="run the same command again"):
+        push(directory, max_shard_size=f"{size}B")
+    assert logged_in.repos["user/my-prm"].files == {}
+    arrived = set(logged_in.blobs) & set(shards)
+    assert arrived and shards[-1] not in arrived
+    logged_in.faults.clear()
+    logged_in.requests.clear()
+    push(directory, max_shard_size=f"{size}B")
+    assert {request.split("/")[-1] for request in logged_in.seen("^PUT /lfs/")} == set(shards) - arrived
+    assert len(logged_in.repos["user/my-prm"].commits) == 2
+
+
 @pytest.mark.parametrize(("is_private", "asked"), [(True, False), (False, True)])
 def test_the_visibility_of_an_existing_repository_is_never_changed(
     logged_in: Any, tiny_verifier_dir: Callable[..., Path], is_private: bool, asked: bool
