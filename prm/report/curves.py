@@ -94,6 +94,8 @@ def _scales(axes: Axes, drawn: Sequence[Series], unit: Unit) -> None:
     axes.xaxis.set_major_formatter(lambda x, _: si(x, trim=True))
     room = 0.08 * (max(ys) - min(ys)) or 0.1 * abs(max(ys)) or 0.1
     low, high = min(ys) - room, max(ys) + room
+    if min(ys) >= 0:
+        low = max(low, -0.02 * high)  # what is never below 0 has no axis there
     if unit == "percent":
         low, high = max(low, -0.01), min(high, 1.01)
     axes.set_ylim(low, high)

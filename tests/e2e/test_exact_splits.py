@@ -107,12 +107,9 @@ def assert_same(two: Run, one: Run) -> None:
     assert two.facts["processes"] == 2 and one.facts["processes"] == 1
     assert len(one.losses) >= 8 and len(set(one.losses)) == len(one.losses)
     assert max(one.logged("grad_norm")) > 0.5
-    for name in ("loss", "grad_norm"):
-        print("WORST", name, max(abs(a - b) / b for a, b in zip(two.logged(name), one.logged(name), strict=True)))
     assert two.losses == pytest.approx(one.losses, rel=1e-5)
     assert two.logged("grad_norm") == pytest.approx(one.logged("grad_norm"), rel=1e-5)
     assert two.weights.keys() == one.weights.keys()
     for name, weight in one.weights.items():
         assert (two.weights[name] - weight).abs().max() <= 1e-5 * max(1.0, weight.abs().max()), name
-    print("WORST scores", max(abs(a - b) for a, b in zip(two.scores(), one.scores(), strict=True)))
     assert two.scores() == pytest.approx(one.scores(), abs=1e-5)

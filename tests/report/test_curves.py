@@ -8,7 +8,7 @@ import re
 import pytest
 
 from prm.errors import DataError
-from prm.report.curves import MOST_POINTS, curve_plot, thinned
+from prm.report.curves import MOST_POINTS, _scales, curve_plot, thinned
 from prm.report.series import Series
 
 
@@ -43,3 +43,13 @@ def test_values_that_are_none_leave_a_gap_and_no_values_are_refused() -> None:
     assert len(re.findall("<title>", plot)) == 2
     with pytest.raises(DataError, match="the plot 'T' has no points"):
         curve_plot([Series("norm", [1.0], [math.inf])], title="T", y_label="")
+
+
+@pytest.mark.parametrize(("values", "lowest"), [([0.0, 0.0], -0.01), ([0.0, 0.5], -0.02), ([-1.0, 1.0], -1.5)])
+def test_what_is_never_below_zero_has_no_axis_there(values: list[float], lowest: float) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    _scales(axes, [Series("x", [0.0, 1.0], values)], "number")
+    low, high = axes.get_ylim()
+    assert lowest <= low <= min(values) and high > max(values)
