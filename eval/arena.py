@@ -82,7 +82,7 @@ class EvalArena:
 
     @property
     def separator(self) -> str:
-        return self.spec.step_format.step_separator
+        return self.spec.step_format.text_separator
 
     def samples(self) -> list[Candidates]:
         return self._samples

@@ -106,7 +106,7 @@ class Voice:
 
     @property
     def separator(self) -> str:
-        return self.spec.step_format.step_separator
+        return self.spec.step_format.text_separator
 
     @property
     def scores_steps(self) -> bool:
@@ -254,7 +254,7 @@ class EnsembleSession:
     """A `ScoringSession` over those of the members. `score` is for beginnings, `score_finished` for solutions."""
 
     def __init__(self, ensemble: EnsembleVerifier):
-        self.how, self.separator = ensemble.how, ensemble.spec.step_format.step_separator
+        self.how, self.separator = ensemble.how, ensemble.spec.step_format.text_separator
         self.voices = [member.voice for member in ensemble.members]
         self.sessions: list[ScoringSession] = [scoring_session(member.verifier) for member in ensemble.members]
         self.keeps_state = all(session.keeps_state for session in self.sessions)

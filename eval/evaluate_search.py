@@ -77,6 +77,13 @@ class EvalConfig(BackendOptions):
             "on a vLLM pooling server; an ensemble of others: `name=mean(prm,orm)`, min, product or majority"
         },
     )
+    prm_format: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "How published verifiers are read, `name=format` (`prm formats` lists them), where the name or "
+            "the config of the checkpoint does not say"
+        },
+    )
     prm_api_key_env: str = field(
         default="", metadata={"help": "The environment variable that holds the pooling servers' key"}
     )

@@ -3,6 +3,7 @@ by its weights. One that is gone is known by what the store has of it (`prm.eval
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +60,29 @@ def verifier_keys(config: EvalConfig, in_memory: Mapping[str, StepVerifier], sto
     before = {name: row["key"] for name, row in store.facts(IN_MEMORY).items() if name not in names}
     before = before if config.from_run else {}
     _check_names([*names, *before, *formulas], config.controls)
+    formats = verifier_formats(config)
     keys = {name: _identity(path, store.fact(verifier_fact(config, path))) for name, path in entries}
+    keys |= {name: f"{keys[name]}+{format}" for name, format in formats.items()}
     for name, verifier in in_memory.items():
         keys[name] = _key_in_memory(verifier)
     keys |= before
     return keys | ensemble_keys(formulas, keys)
+
+
+def verifier_formats(config: EvalConfig) -> dict[str, str]:
+    """`prm_format` by verifier.
+
+    Raises:
+        ConfigError: a format of no verifier, or an entry without a name.
+    """
+    names = [name for name, _ in map(split_name, split_ensembles(config.prm_path)[0])]
+    formats = {}
+    for entry in config.prm_format:
+        name, equals, format = entry.partition("=")
+        if not equals or name not in names:
+            raise ConfigError(f"prm_format {entry!r}: give name=format, name one of {', '.join(names) or 'none'}")
+        formats[name] = format
+    return formats
 
 
 def verifier_fact(config: EvalConfig, path: str) -> str:
@@ -94,11 +113,10 @@ def _identity(path: str, known: Row | None) -> str:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
-        spec = Path(hf_hub_download(path, SPEC_FILE))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
-        return str(otherwise)
-    return f"{path}@{spec.parent.name[:12]}"  # .../snapshots/COMMIT/scoring_spec.json
+    for name in (SPEC_FILE, "config.json"):  # published verifiers of other projects have no spec
+        with contextlib.suppress(HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+            return f"{path}@{Path(hf_hub_download(path, name)).parent.name[:12]}"  # .../snapshots/COMMIT/name
+    return str(otherwise)
 
 
 def split_name(entry: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from prm.step_format import PromptFormat
 
 from .ensemble import split_ensembles
 from .ensemble_arena import named_ensemble
-from .identity import IN_MEMORY, generator_fact, split_name, verifier_fact
+from .identity import IN_MEMORY, generator_fact, split_name, verifier_fact, verifier_formats
 from .inputs import Inputs
 from .models import Lazy, ModelFacts, NamedVerifier, facts_of
 from .sample_store import SampleStore
@@ -105,7 +105,12 @@ def _load(path: str, name: str, config: EvalConfig) -> StepVerifier:
         urls, place = served
         return RemoteVerifier.connect(config.server_settings(list(urls), config.prm_api_key_env), place, name=name)
     return Verifier.from_pretrained(
-        path, device=config.device, dtype=config.dtype, name=name, batch_tokens=config.max_batch_tokens or None
+        path,
+        device=config.device,
+        dtype=config.dtype,
+        name=name,
+        batch_tokens=config.max_batch_tokens or None,
+        format=verifier_formats(config).get(name),
     )
 
 

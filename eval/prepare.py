@@ -150,7 +150,7 @@ def _settings(
             "revision": generator.facts.store_key,
             "prompt": [config.prompt_template, config.chat, config.system_prompt],
         }
-    separators = [item.spec.step_format.step_separator for item in named]
+    separators = [item.spec.step_format.text_separator for item in named]
     return RunSettings(
         n=n,
         sampling=sampling,

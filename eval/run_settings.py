@@ -32,7 +32,16 @@ NO_SETTINGS = {
     *("endpoint_urls", "api_key_env", "prm_api_key_env", "max_concurrency", "max_retries"),
     *("connect_timeout", "request_timeout"),
     *("choices_per_request", "served_model_name", "tokenizer_name_or_path"),
-    *("dataset_name", "rollouts", "prm_path", "model_name_or_path", "label_report", "policy", "compare_to"),
+    *(
+        "dataset_name",
+        "rollouts",
+        "prm_path",
+        "prm_format",
+        "model_name_or_path",
+        "label_report",
+        "policy",
+        "compare_to",
+    ),
 }
 
 

@@ -37,7 +37,7 @@ class Guide:
 
     def __init__(self, verifier: StepVerifier, aggregation: Aggregation):
         self.session, self.aggregation = scoring_session(verifier), aggregation
-        self.separator = verifier.spec.step_format.step_separator
+        self.separator = verifier.spec.step_format.text_separator
         self._steps = lru_cache(REMEMBERED_TEXTS)(self._split)  # a text is asked about, scored and kept
 
     def scored(self, open_ones: Sequence[Question], finished: Sequence[Question]) -> list[Branch]:

@@ -14,6 +14,7 @@ from prm.generation.checkpoint import model_name, model_revision
 from prm.generation.http_policy import EndpointSettings
 from prm.step_format import PromptFormat
 from prm.workers import check_workers
+from prm.worlds.models import expand_embedded
 
 if TYPE_CHECKING:
     from prm.generation.endpoint import EndpointGenerator
@@ -106,6 +107,7 @@ class BackendOptions(ServerOptions):
             from prm.generation.endpoint import served_identity
 
             return served_identity(model or self.served_model_name, self.tokenizer_name_or_path)
+        model = expand_embedded(model)
         return model_name(model), model_revision(model)
 
     def unused_settings(self) -> set[str]:
