@@ -22,7 +22,7 @@ COMMANDS = {
     "status": ("prm.data_gen.status", "what a run has done, what is left, its rate and its cost"),
     "train": ("prm.train", "labels or rollouts -> a PRM or an ORM"),
     "eval": ("prm.eval.evaluate_search", "a generator and verifiers -> accuracy, gain and cost under search"),
-    "bench": ("prm.eval.processbench", "a PRM -> first-error F1 on ProcessBench files"),
+    "bench": ("prm.eval.bench.run", "a verifier and benchmark files -> its numbers, next to the published ones"),
     "formats": ("prm.public.formats", "the published verifiers that are known, and how each is read"),
     "push": ("prm.hub", "a verifier directory -> the Hugging Face Hub, with its card"),
     "pretrain": ("prm.worlds.pretrain", "train the arithmetic world's generator or base model from scratch"),

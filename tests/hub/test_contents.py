@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prm.eval.processbench import ProcessBenchConfig, run_processbench
+from prm.eval.bench import BenchConfig, run_bench
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -84,12 +84,25 @@ def test_the_merged_checkpoint_of_the_training_run_is_taken_where_it_is_of_that_
     shutil.copytree(ready, adapter / "merged")
     for folder in (adapter, adapter / "merged"):
         write_json(folder / "train_metrics.json", {"data": {"dataset_name": "x"}})
+    (adapter / "train_report.html").write_text("<p>training</p>")
     push(adapter, merge_adapter=True)
     weights = (ready / "model.safetensors").read_bytes()
     assert logged_in.repos["user/my-prm"].files["model.safetensors"] == weights
+    sharded = push(adapter, merge_adapter=True, max_shard_size=f"{len(weights) // 2}B").files
+    assert {"model.safetensors.index.json", "train_metrics.json", "train_report.html"} <= set(sharded)
     write_json(adapter / "train_metrics.json", {"data": {"dataset_name": "trained again"}})
     push(adapter, merge_adapter=True)
     assert logged_in.repos["user/my-prm"].files["model.safetensors"] != weights
+
+
+def test_an_adapter_whose_base_is_gone_cannot_be_merged(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_verifier_dir("prm", "reward_tokens"), tmp_path / "base")
+    adapter = lora_prm(base, tmp_path / "lora")
+    shutil.rmtree(base)
+    with pytest.raises(HubError, match=r"the adapter's base .* cannot be loaded .* merging needs it\. Restore it"):
+        push(adapter, merge_adapter=True)
 
 
 def test_a_full_model_has_nothing_to_merge(logged_in: Any, tiny_verifier_dir: Callable[..., Path]) -> None:
@@ -166,8 +179,9 @@ def bench_run(folder: Path, directory: Path) -> Path:
         for label in (1, -1, 0, -1)
     ]
     write_jsonl(folder / "chains.jsonl", rows)
-    config = ProcessBenchConfig(str(directory), [str(folder / "chains.jsonl")], str(folder / "bench"), device="cpu")
-    run_processbench(config)
+    files = [str(folder / "chains.jsonl")]
+    config = BenchConfig(str(folder / "bench"), str(directory), files, device="cpu")
+    run_bench(config)
     return folder / "bench"
 
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prm.eval.processbench import ProcessBenchConfig, read_processbench, readable, run_processbench, sample_of
+from prm.eval.bench import BenchConfig, run_bench
+from prm.eval.bench.rows import read_processbench, sample_of
+from prm.eval.bench.scores import readable
 
 from prm.errors import ConfigError, DataError, MissingFileError
 
@@ -18,18 +20,22 @@ def row(steps: Sequence[str], label: int) -> dict[str, Any]:
     return {"id": "x", "problem": "p", "steps": list(steps), "label": label, "final_answer_correct": label == -1}
 
 
+def accept(problem: str, steps: Sequence[str]) -> list[float]:
+    return [0.9] * len(steps)
+
+
 ROWS = [row(["ok", "ok"], -1), row(["ok", "bad", "ok"], 1), row(["bad"], 0), row(["ok", "o\nk"], -1)]
 
 
-def config(tmp_path: Path, rows: Any = ROWS, **options: Any) -> ProcessBenchConfig:
+def config(tmp_path: Path, rows: Any = ROWS, **options: Any) -> BenchConfig:
     path = tmp_path / "subset.json"
     path.write_text(json.dumps(rows))
-    return ProcessBenchConfig(prm_path="in memory", files=[str(path)], output_dir=str(tmp_path / "out"), **options)
+    return BenchConfig(output_dir=str(tmp_path / "out"), prm_path="in memory", files=[str(path)], **options)
 
 
-def test_a_verifier_that_knows_the_truth_scores_one(world: SimpleNamespace, tmp_path: Path) -> None:
-    verifier = world.Verifier(lambda p, steps: [0.1 if step == "bad" else 0.9 for step in steps])
-    summary = run_processbench(config(tmp_path), verifier=verifier)
+def test_a_verifier_that_knows_the_truth_scores_one(bench: SimpleNamespace, tmp_path: Path) -> None:
+    verifier = bench.Verifier(lambda p, steps: [0.1 if step == "bad" else 0.9 for step in steps])
+    summary = run_bench(config(tmp_path), verifier=verifier)
     found = summary["subsets"]["subset"]
     assert summary["mean_f1"] == found["first_error_f1"] == 1.0
     assert (found["solutions"], found["steps_with_separator"], found["too_long"]) == (4, 1, 0)
@@ -39,20 +45,20 @@ def test_a_verifier_that_knows_the_truth_scores_one(world: SimpleNamespace, tmp_
     assert [record["predicted"] for record in records] == [-1, 1, 0, -1]
 
 
-def test_a_verifier_that_accepts_everything_scores_zero(world: SimpleNamespace, tmp_path: Path) -> None:
-    found = run_processbench(config(tmp_path), verifier=world.Verifier(lambda p, s: [0.9] * len(s)))["subsets"]
+def test_a_verifier_that_accepts_everything_scores_zero(bench: SimpleNamespace, tmp_path: Path) -> None:
+    found = run_bench(config(tmp_path), verifier=bench.Verifier(lambda p, s: [0.9] * len(s)))["subsets"]
     assert found["subset"]["first_error_f1"] == 0.0
     assert found["subset"]["all_correct_accuracy"] == 1.0
 
 
-def test_the_threshold_decides(world: SimpleNamespace, tmp_path: Path) -> None:
-    verifier = world.Verifier(lambda p, steps: [0.6 if step == "bad" else 0.9 for step in steps])
-    assert run_processbench(config(tmp_path), verifier=verifier)["mean_f1"] == 0.0
-    assert run_processbench(config(tmp_path, threshold=0.7), verifier=verifier)["mean_f1"] == 1.0
+def test_the_threshold_decides(bench: SimpleNamespace, tmp_path: Path) -> None:
+    verifier = bench.Verifier(lambda p, steps: [0.6 if step == "bad" else 0.9 for step in steps])
+    assert run_bench(config(tmp_path), verifier=verifier)["mean_f1"] == 0.0
+    assert run_bench(config(tmp_path, threshold=0.7), verifier=verifier)["mean_f1"] == 1.0
 
 
-def test_a_subset_with_one_kind_of_solution_has_no_f1(world: SimpleNamespace, tmp_path: Path) -> None:
-    summary = run_processbench(config(tmp_path, ROWS[:1]), verifier=world.Verifier(lambda p, s: [0.9] * len(s)))
+def test_a_subset_with_one_kind_of_solution_has_no_f1(bench: SimpleNamespace, tmp_path: Path) -> None:
+    summary = run_bench(config(tmp_path, ROWS[:1]), verifier=bench.Verifier(lambda p, s: [0.9] * len(s)))
     assert summary["mean_f1"] is None
     assert summary["subsets"]["subset"]["all_correct_accuracy"] == 1.0
 
@@ -64,9 +70,9 @@ def test_separators_become_spaces_and_blank_steps_get_the_score_before_them() ->
     assert (found.n_separators, found.n_blank) == (1, 2)
 
 
-def test_an_orm_is_refused(world: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_orm_is_refused(bench: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="an ORM, which scores no steps"):
-        run_processbench(config(tmp_path), verifier=world.Verifier(world.truth, spec=world.orm))
+        run_bench(config(tmp_path), verifier=bench.Verifier(accept, spec=bench.orm))
 
 
 @pytest.mark.parametrize(
@@ -110,22 +116,22 @@ def test_options_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any
 
 
 def test_an_output_directory_that_is_a_file_is_refused_before_anything_is_read(
-    world: SimpleNamespace, tmp_path: Path
+    bench: SimpleNamespace, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("")
-    verifier = world.Verifier(world.truth)
+    verifier = bench.Verifier(accept)
     with pytest.raises(ConfigError, match="no directory that files can be written to"):
-        run_processbench(config(tmp_path), verifier=verifier)
-    assert not verifier.calls
+        run_bench(config(tmp_path), verifier=verifier)
+    assert not verifier.read
 
 
-def test_a_missing_file_and_two_subsets_of_one_name_are_refused(world: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_missing_file_and_two_subsets_of_one_name_are_refused(bench: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         read_processbench(tmp_path / "missing.json")
     twice = config(tmp_path)
     twice.files *= 2
     with pytest.raises(ConfigError, match="same name"):
-        run_processbench(twice, verifier=world.Verifier(world.truth))
+        run_bench(twice, verifier=bench.Verifier(accept))
 
 
 def test_the_published_files_are_read_whole(data_dir: Path) -> None:

@@ -1,0 +1,184 @@
+"""ProcessBench (arXiv 2412.06559): how well a PRM finds the first wrong step.
+
+The verifier's first error is its first step below the threshold. F1 is the harmonic mean of the accuracy on wrong
+solutions (the first error named exactly) and on right ones (every step accepted), and the headline is the mean over
+subsets, as in the paper. The paper fitted thresholds on its GSM8K subset, which it then reported; here the verifier's
+own counts unless another is given, is fitted on other files, or is cross-fitted over the problems. A solution that is
+too long to read counts as "no error found", for a verifier that says nothing has found none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prm.errors import ConfigError
+from prm.stats.intervals import Estimate
+from prm.stats.ranking import FirstErrorF1, first_error_f1, first_error_from_scores
+
+from .config import BenchConfig
+from .quality import Judged, quality_of
+from .resample import Draw, IntArray, intervals
+from .rows import NO_ERROR, BenchRow, read_subsets, sample_of
+from .scores import Scored, item_key, score_steps
+from .thresholds import Choice, CrossFitted, FittedOn, Fixed, Solutions
+from .verifiers import Opened
+
+MEAN = "mean"
+_MISSED = -2  # a prediction that is no row's label
+MEASURES = {
+    "first_error_f1": "f1",
+    "first_error_accuracy": "accuracy_wrong",
+    "all_correct_accuracy": "accuracy_correct",
+}
+"""The metric module's names of what `FirstErrorF1` holds."""
+
+
+def read(config: BenchConfig) -> tuple[dict[str, list[BenchRow]], list[BenchRow]]:
+    """The rows of each subset, and those to fit a threshold on.
+
+    Raises:
+        ConfigError, MissingFileError, DataError: a file that cannot be read, or problems that are in both.
+    """
+    subsets = {
+        name: sample_of(rows, config.num_problems, config.seed) for name, rows in read_subsets(config.files).items()
+    }
+    fit = [row for rows in read_subsets(config.fit_files).values() for row in rows] if config.fit_files else []
+    common = {row.problem for row in fit} & {row.problem for rows in subsets.values() for row in rows}
+    if common:
+        raise ConfigError(
+            f"{len(common)} problems of files are in fit_files too, so the threshold would be fitted to what is "
+            "measured; give other fit_files, or cross_fit"
+        )
+    return subsets, fit
+
+
+def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Score the files; returns a record for each solution, and the summary.
+
+    Raises:
+        ConfigError: the verifier is an ORM, which scores no steps.
+    """
+    subsets, fit = read(config)
+    rows = [row for part in subsets.values() for row in part]
+    names = [name for name, part in subsets.items() for _ in part]
+    scored = {name: _score(part, opened, name) for name, part in subsets.items()}
+    scores = [one for part in scored.values() for one in part.scores]
+    solutions = Solutions.of(scores, [row.label for row in rows], [row.problem for row in rows])
+    choice = _choice(config, opened, solutions, fit)
+    thresholds = choice.thresholds(np.arange(len(rows)), None)
+    found = intervals(_statistic(solutions, choice, names), names, solutions.problems, seed=config.seed)
+    records = [
+        _record(name, row, one, threshold)
+        for name, row, one, threshold in zip(names, rows, scores, thresholds, strict=True)
+    ]
+    judged = {name: judged_steps(part, scored[name].scores) for name, part in subsets.items()}
+    summary = {
+        "threshold": None if np.isnan(thresholds).any() else float(thresholds.mean()),
+        "threshold_choice": choice.words,
+        "subsets": {
+            name: {
+                "solutions": len(part),
+                **scored[name].counts,
+                **_subset(found, name),
+                "quality": _quality(judged[name], config.seed),
+            }
+            for name, part in subsets.items()
+        },
+        "mean_f1": _number(found[MEAN].mean),
+        "mean_interval": _bar(found[MEAN]),
+        "quality": _quality(judged_steps(rows, scores), config.seed),
+    }
+    return records, summary
+
+
+def judged_steps(rows: Sequence[BenchRow], scores: Sequence[Sequence[float] | None]) -> Judged:
+    """Steps up to the first wrong one, with the truth: what comes after it was never judged."""
+    judged = Judged.nothing()
+    for row, one in zip(rows, scores, strict=True):
+        if one is None:
+            continue
+        known = len(row.steps) if row.label == NO_ERROR else row.label + 1
+        for place, score in enumerate(one[:known]):
+            judged.add_item(score, int(place != row.label), row.problem)
+        judged.add_length("right" if row.label == NO_ERROR else "wrong", min(one), row.steps, row.problem)
+        if row.label == NO_ERROR:
+            judged.add_places(one, row.problem)
+    return judged
+
+
+def _score(rows: Sequence[BenchRow], opened: Opened, label: str) -> Scored:
+    return score_steps([(row.problem, row.steps) for row in rows], opened.verifier, opened.cache, label=label)
+
+
+def _choice(config: BenchConfig, opened: Opened, solutions: Solutions, fit: Sequence[BenchRow]) -> Choice:
+    if fit:
+        scores = _score(fit, opened, "fit").scores
+        return FittedOn(Solutions.of(scores, [row.label for row in fit], [row.problem for row in fit]))
+    if config.cross_fit:
+        return CrossFitted.of(solutions, config.cross_fit, config.seed)
+    return Fixed(opened.verifier.spec.threshold if config.threshold is None else config.threshold)
+
+
+def _statistic(solutions: Solutions, choice: Choice, names: Sequence[str]) -> Any:
+    """The measures of every subset, and the mean F1, of some rows."""
+    subset_names = list(dict.fromkeys(names))
+    subset_N = np.array([subset_names.index(name) for name in names])
+
+    def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
+        thresholds = choice.thresholds(rows, draw)
+        hits, wrong, subset = solutions.hits(rows, thresholds), solutions.wrong_N[rows], subset_N[rows]
+        unknown = bool(np.isnan(thresholds).any())
+        found: dict[str, float] = {}
+        for index, name in enumerate(subset_names):
+            here = subset == index
+            one = f1_of_hits(hits[here], wrong[here])
+            found |= {f"{name}/{key}": math.nan if unknown else getattr(one, part) for key, part in MEASURES.items()}
+        f1s = [found[f"{name}/first_error_f1"] for name in subset_names]
+        return {**found, MEAN: sum(f1s) / len(f1s)}
+
+    return statistic
+
+
+def f1_of_hits(hits: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> FirstErrorF1:
+    """ProcessBench's F1 of solutions that were judged right or not."""
+    true = np.where(wrong, 0, NO_ERROR)
+    return first_error_f1(np.where(hits, true, _MISSED), true)
+
+
+def _subset(found: Mapping[str, Estimate], name: str) -> dict[str, Any]:
+    """Numbers under the metric module's names, and their intervals; `interval` is the F1's."""
+    estimates = {key: found[f"{name}/{key}"] for key in MEASURES}
+    values = {key: _number(one.mean) for key, one in estimates.items()}
+    bars = {key: _bar(one) for key, one in estimates.items()}
+    return {**values, "interval": bars["first_error_f1"], "intervals": bars}
+
+
+def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold: float) -> dict[str, Any]:
+    known = scores is not None and not math.isnan(threshold)
+    return {
+        "subset": name,
+        "id": row.id,
+        "key": item_key(row.problem, row.steps),
+        "problem": item_key(row.problem, ()),
+        "label": row.label,
+        "predicted": first_error_from_scores(scores or (), threshold) if known else NO_ERROR,
+        "scores": list(scores or ()),
+    }
+
+
+def _quality(judged: Judged, seed: int) -> dict[str, Any] | None:
+    found = quality_of(judged, seed=seed)
+    return found.to_dict() if found else None
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _bar(found: Estimate) -> list[float] | None:
+    return None if math.isnan(found.mean) or math.isnan(found.low) else [found.low, found.high]

@@ -1,0 +1,74 @@
+"""The numbers of a run as tables of values, which the terminal and the page share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prm.report.formatting import Column, Row
+from prm.report.terminal import render_table
+from prm.stats.intervals import Estimate
+
+Headers = Sequence[str | Column]
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The table of a run, and what has to be said under it."""
+
+    headers: Headers
+    rows: list[Row]
+    notes: list[str]
+
+
+def table_of(summary: Summary) -> str:
+    """What `prm bench` prints."""
+    found = results_of(summary)
+    return "\n".join([render_table(found.headers, found.rows), *(f"note: {note}" for note in found.notes)])
+
+
+def results_of(summary: Summary) -> Results:
+    """The main table of a benchmark's run."""
+    return _TABLES[summary["benchmark"]](summary)
+
+
+def estimate(value: float | None, bar: Sequence[float] | None, n: int) -> Estimate | float | None:
+    """A number with its interval, where it has one."""
+    return Estimate(value, bar[0], bar[1], n) if value is not None and bar else value
+
+
+def policy_notes(name: str, found: Mapping[str, Any]) -> list[str]:
+    """What was done with steps that the verifier cannot read as they are."""
+    return [
+        f"{name}: {found[what]} {what.replace('_', ' ')}; docs/benchmarks.md says how they are read"
+        for what in ("steps_with_separator", "blank_steps", "too_long")
+        if found[what]
+    ]
+
+
+def _processbench(summary: Summary) -> Results:
+    rows: list[Row] = []
+    notes = [f"threshold {summary['threshold_choice']}"]
+    for name, found in summary["subsets"].items():
+        bars, n = found["intervals"], found["solutions"]
+        keys = ("first_error_accuracy", "all_correct_accuracy", "first_error_f1")
+        rows.append([name, n, *(estimate(found[key], bars[key], n) for key in keys)])
+        notes += policy_notes(name, found)
+    if any(found["first_error_f1"] is None for found in summary["subsets"].values()):
+        notes.append("an F1 needs wrong and right solutions, and a fitted threshold both where it is fitted")
+    solutions = sum(found["solutions"] for found in summary["subsets"].values())
+    mean = estimate(summary["mean_f1"], summary["mean_interval"], solutions)
+    rows.append(["mean", solutions, None, None, mean])
+    headers: Headers = [
+        "subset",
+        Column("solutions", "integer"),
+        Column("wrong", "percent"),
+        Column("right", "percent"),
+        Column("F1", "percent"),
+    ]
+    return Results(headers, rows, notes)
+
+
+_TABLES = {"processbench": _processbench}

@@ -1,0 +1,76 @@
+"""The cache of scores: resumable, each solution scored once, and nothing shared between verifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prm.eval.bench import BenchConfig, run_bench, scores
+from prm.eval.bench.scores import cached_scores, readable
+
+from prm.errors import ConfigError
+from prm.ledger import locked_output
+
+ITEMS = [("p", (f"step {i % 7}",)) for i in range(10)]
+
+
+def judge(problem: str, steps: Sequence[str]) -> list[float]:
+    return [1 / (2 + len(step)) for step in steps]
+
+
+def test_equal_solutions_are_scored_once_and_never_again(bench: SimpleNamespace, tmp_path: Path) -> None:
+    verifier, path = bench.Verifier(judge), tmp_path / "scores.jsonl"
+    first = cached_scores(ITEMS, verifier, path, label="x")
+    assert len(verifier.read) == 7
+    assert cached_scores(ITEMS, verifier, path, label="x") == first
+    assert len(verifier.read) == 7
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    bench: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "PER_APPEND", 3)
+    path = tmp_path / "scores.jsonl"
+
+    def killed(problem: str, steps: Sequence[str]) -> list[float]:
+        if steps[0] == "step 5":
+            raise KeyboardInterrupt
+        return judge(problem, steps)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_scores(ITEMS, bench.Verifier(killed), path, label="x")
+    with path.open("a") as stream:
+        stream.write('{"key": "torn')  # a line that the kill left half written
+    verifier = bench.Verifier(judge)
+    found = cached_scores(ITEMS, verifier, path, label="x")
+    assert [steps[0] for _, steps in verifier.read] == [f"step {i}" for i in range(3, 7)]
+    assert [one.scores[0] for one in found if one] == [judge(*item)[0] for item in ITEMS]
+
+
+def test_two_runs_never_write_one_cache(bench: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    with locked_output(path.with_suffix(".lock")), pytest.raises(ConfigError, match="another process is writing"):
+        cached_scores(ITEMS, bench.Verifier(judge), path, label="x")
+
+
+def test_runs_share_a_cache_and_verifiers_do_not(bench: SimpleNamespace, tmp_path: Path) -> None:
+    files = [bench.write([bench.solution(["a", "b"], 1), bench.solution(["a"], -1)])]
+
+    def run(name: str, verifier: object) -> None:
+        config = BenchConfig(str(tmp_path / name), "in memory", files, score_cache=str(tmp_path / "cache"))
+        run_bench(config, verifier=verifier)  # type: ignore[arg-type]
+
+    one, other = bench.Verifier(judge), bench.Verifier(judge, revision="2")
+    run("a", one)
+    run("b", one)
+    assert len(one.read) == 2
+    run("c", other)
+    assert len(other.read) == 2
+
+
+def test_a_format_without_a_separator_leaves_steps_alone() -> None:
+    found = readable(["a b", "c"], "")
+    assert found.steps == ("a b", "c")
+    assert found.n_separators == 0
