@@ -59,7 +59,7 @@ def bars(title: str, bins: Sequence[Bin]) -> str:
     if not total:
         return ""
     most = max(count for _, count in bins)
-    width = max(len(title), *(len(name) for name, _ in bins))
+    width = max(len(name) for name, _ in bins)
     digits = len(f"{most:,}")
     lines = [title]
     for name, count in bins:

@@ -150,6 +150,5 @@ def devices_table(totals: Mapping[int, Mapping[str, MemoryEstimate]]) -> str:
     """
     names = list(next(iter(totals.values())))
     columns: list[str | Column] = ["devices", *(Column(name, "si", "B") for name in names)]
-    return render_table(
-        columns, [[str(count), *(found[name].total for name in names)] for count, found in totals.items()]
-    )
+    rows = [[str(count), *(found[name].total for name in names)] for count, found in totals.items()]
+    return f"{render_table(columns, rows)}\ntotal per device on so many of them, each with the micro-batch of this run"

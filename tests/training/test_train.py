@@ -269,4 +269,4 @@ def test_main_says_what_it_did(
     said = capsys.readouterr()
     assert f"verifier in {tmp_path / 'out'}" in said.out
     assert "rows were longer than max_length and lost" in said.out
-    assert "loss  " in said.out and "train: 100%" in said.err
+    assert "loss  " in said.out and "train: 1 step in" in said.err

@@ -58,7 +58,7 @@ def test_the_dry_run_shows_the_first_batch_that_is_trained_on(
     assert "evaluation     each epoch, and at the end" in plan and "saving         every 3 steps" in plan
     assert "learning rate  0.01, linear" in plan and "loss           cross_entropy" in plan and "/out\n" in plan
     assert data.startswith("labels\n") and "\ntokens of a solution\n" in data and "1, right  ██" in data
-    assert [line.split()[0] for line in devices.splitlines()[2:]] == ["1", "2", "4", "8"]
+    assert [line.split()[0] for line in devices.splitlines()[2:-1]] == ["1", "2", "4", "8"]
     parameters = sum(parameter.nbytes for parameter in trainer.model.parameters())  # type: ignore[union-attr]
     weights, gradients, optimizer = memory.splitlines()[2].split()[4:7]
     assert devices.splitlines()[2].split()[1] == memory.splitlines()[2].split()[-1]
