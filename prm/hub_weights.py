@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prm.cards.facts import METRICS_FILE, RECORDS, VerifierFacts, read_facts, read_header, read_json
+from prm.cards.facts import METRICS_FILE, VerifierFacts, read_facts, read_header, read_json
 from prm.errors import ConfigError, HubError
 from prm.jsonl import write_json
 
@@ -41,31 +40,43 @@ def merged(facts: VerifierFacts, folder: Path) -> VerifierFacts:
     """The plain checkpoint of an adapter: the one that the training run wrote, or one made now in `folder`.
 
     Raises:
-        HubError: not an adapter.
-        ModelError, DataError: its base cannot be loaded, or is not the one it was trained on.
+        HubError: not an adapter, or its base cannot be found.
+        ModelError: its base cannot be loaded, or is not the one it was trained on.
     """
     if not facts.is_adapter:
         raise HubError(f"{facts.directory} is no adapter, so there is nothing to merge; leave merge_adapter out")
     ready = facts.directory / MERGED
     if facts.metrics and (ready / METRICS_FILE).is_file() and read_json(ready / METRICS_FILE) == facts.metrics:
-        return replace(read_facts(ready), report=facts.report, record=facts.record)
-    from transformers import AutoConfig
-
-    from prm.generation.checkpoint import DTYPES
+        return _of_the_run(ready, facts)
     from prm.heads import merge_lora
     from prm.verifier import Verifier
 
-    dtype = str(getattr(AutoConfig.from_pretrained(facts.adapter_base), "dtype", "")).removeprefix("torch.")
-    verifier = Verifier.from_pretrained(
-        facts.directory, device="cpu", dtype=dtype if dtype in DTYPES else "float32", batch_tokens=1
-    )
+    verifier = Verifier.from_pretrained(facts.directory, device="cpu", dtype=_dtype_of(facts.adapter_base))
     merge_lora(verifier.model).save_pretrained(folder)
     verifier.tokenizer.save_pretrained(folder)
     replace(facts.spec, adapter_base="").save(folder)
-    for name in RECORDS:
-        if (facts.directory / name).is_file():
-            shutil.copy(facts.directory / name, folder)
-    return read_facts(folder)
+    return _of_the_run(folder, facts)
+
+
+def _of_the_run(directory: Path, facts: VerifierFacts) -> VerifierFacts:
+    """The same verifier in another directory, with the records of its training."""
+    return replace(read_facts(directory), metrics=facts.metrics, record=facts.record, report=facts.report)
+
+
+def _dtype_of(base: str) -> str:
+    """What a base's weights are stored in; the merged ones are, too."""
+    from transformers import AutoConfig
+
+    from prm.generation.checkpoint import DTYPES, LOAD_ERRORS, first_line
+
+    try:
+        dtype = str(AutoConfig.from_pretrained(base).dtype).removeprefix("torch.")
+    except LOAD_ERRORS as error:
+        raise HubError(
+            f"the adapter's base {base!r} cannot be loaded ({first_line(error)}), and merging needs it. Restore it, "
+            "or set base_model_name_or_path in adapter_config.json to where it is"
+        ) from error
+    return dtype if dtype in DTYPES else "float32"
 
 
 def sharded(facts: VerifierFacts, max_bytes: int, folder: Path) -> VerifierFacts:
@@ -74,10 +85,9 @@ def sharded(facts: VerifierFacts, max_bytes: int, folder: Path) -> VerifierFacts
     names = [name for name in facts.files if name.endswith(".safetensors")]
     if facts.is_adapter or all(_tensor_bytes(facts.directory / name) <= max_bytes for name in names):
         return facts
-    for name in (*facts.files, *RECORDS):
-        source = facts.directory / name
-        if name not in (*names, INDEX_FILE) and source.is_file() and not (folder / name).exists():
-            (folder / name).symlink_to(source.resolve())
+    for name in facts.files:
+        if name not in (*names, INDEX_FILE):
+            (folder / name).symlink_to((facts.directory / name).resolve())
     shards = list(_shards([tensor for name in names for tensor in _tensors(facts.directory / name)], max_bytes))
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
@@ -87,7 +97,7 @@ def sharded(facts: VerifierFacts, max_bytes: int, folder: Path) -> VerifierFacts
     if len(shards) > 1:
         total = sum(tensor.size for shard in shards for tensor in shard)
         write_json(folder / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
-    return read_facts(folder)
+    return _of_the_run(folder, facts)
 
 
 @dataclass(frozen=True)

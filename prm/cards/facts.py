@@ -23,7 +23,6 @@ from prm.scoring_spec import SPEC_FILE, ScoringSpec
 METRICS_FILE = "train_metrics.json"
 REPORT_FILE = "train_report.html"
 RUN_FILE = "train_run.json"
-RECORDS = (METRICS_FILE, REPORT_FILE, RUN_FILE)  # what a training run writes beside the weights
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
