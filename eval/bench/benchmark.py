@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import processbench
 from .config import BenchConfig
+from .resample import IntArray
 from .verifiers import Opened
 
 
@@ -18,15 +20,28 @@ class Measure(Protocol):
     def __call__(self, config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
 
 
+Measures = Callable[[IntArray], Mapping[str, float]]
+
+
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark: reads its files, raising what is wrong with them, and measures a verifier: a record for each row,
-    and the summary."""
+    """A benchmark.
+
+    Attributes:
+        read: its files, raising what is wrong with them.
+        measure: a verifier; returns a record for each row (with `subset`, `key` and `problem`), and the summary.
+        compared: of the records of a run, the numbers of some rows, the headline under `MEAN`.
+        headline: what that is called.
+        summary_key: under which the summary has it, and its interval under `mean_interval`.
+    """
 
     read: Read
     measure: Measure
+    compared: Callable[[Sequence[Mapping[str, Any]]], Measures]
+    headline: str
+    summary_key: str
 
 
 BENCHMARK_OF = {
-    "processbench": Benchmark(processbench.read, processbench.measure),
+    "processbench": Benchmark(processbench.read, processbench.measure, processbench.compared, "mean F1", "mean_f1"),
 }

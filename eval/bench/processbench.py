@@ -10,7 +10,7 @@ too long to read counts as "no error found", for a verifier that says nothing ha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,17 +131,31 @@ def _statistic(solutions: Solutions, choice: Choice, names: Sequence[str]) -> An
 
     def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
         thresholds = choice.thresholds(rows, draw)
-        hits, wrong, subset = solutions.hits(rows, thresholds), solutions.wrong_N[rows], subset_N[rows]
-        unknown = bool(np.isnan(thresholds).any())
-        found: dict[str, float] = {}
-        for index, name in enumerate(subset_names):
-            here = subset == index
-            one = f1_of_hits(hits[here], wrong[here])
-            found |= {f"{name}/{key}": math.nan if unknown else getattr(one, part) for key, part in MEASURES.items()}
-        f1s = [found[f"{name}/first_error_f1"] for name in subset_names]
-        return {**found, MEAN: sum(f1s) / len(f1s)}
+        hits = solutions.hits(rows, thresholds)
+        found = _by_subset(hits, solutions.wrong_N[rows], subset_N[rows], subset_names)
+        return dict.fromkeys(found, math.nan) if np.isnan(thresholds).any() else found
 
     return statistic
+
+
+def compared(records: Sequence[Mapping[str, Any]]) -> Callable[[IntArray], Mapping[str, float]]:
+    """The measures of some of a run's records, each at the threshold that the run chose for it."""
+    names = list(dict.fromkeys(record["subset"] for record in records))
+    subset = np.array([names.index(record["subset"]) for record in records])
+    hits = np.array([record["predicted"] == record["label"] for record in records], dtype=bool)
+    wrong = np.array([record["label"] != NO_ERROR for record in records], dtype=bool)
+    return lambda rows: _by_subset(hits[rows], wrong[rows], subset[rows], names)
+
+
+def _by_subset(
+    hits: NDArray[np.bool_], wrong: NDArray[np.bool_], subset: IntArray, names: Sequence[str]
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for index, name in enumerate(names):
+        here = subset == index
+        one = f1_of_hits(hits[here], wrong[here])
+        found |= {f"{name}/{key}": getattr(one, part) for key, part in MEASURES.items()}
+    return {**found, MEAN: sum(found[f"{name}/first_error_f1"] for name in names) / len(names)}
 
 
 def f1_of_hits(hits: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> FirstErrorF1:
@@ -155,7 +169,8 @@ def _subset(found: Mapping[str, Estimate], name: str) -> dict[str, Any]:
     estimates = {key: found[f"{name}/{key}"] for key in MEASURES}
     values = {key: _number(one.mean) for key, one in estimates.items()}
     bars = {key: _bar(one) for key, one in estimates.items()}
-    return {**values, "interval": bars["first_error_f1"], "intervals": bars}
+    f1 = "first_error_f1"
+    return {**values, "headline": values[f1], "interval": bars[f1], "intervals": bars}
 
 
 def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold: float) -> dict[str, Any]:

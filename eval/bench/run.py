@@ -64,7 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     given = sys.argv[1:] if arguments is None else arguments
     config = parse_config(BenchConfig, given, prog="prm bench")
-    run_bench(config)
+    if config.compare:
+        from .compare import run_compare
+
+        run_compare(config)
+    else:
+        run_bench(config)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""`prm bench --compare`: runs beside each other with paired intervals, and beside published numbers.
+
+Two runs are compared on the solutions that both have, each at the thresholds its run chose: problems are drawn with
+replacement, the same ones for both, so that what is common to both on a problem cancels. Published numbers have no
+records and are in no pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prm.errors import ConfigError, DataError
+from prm.jsonl import read_jsonl, write_json
+from prm.run_record import prepare_output
+from prm.stats.intervals import Estimate
+
+from ..identity import split_name
+from .benchmark import BENCHMARK_OF
+from .config import BenchConfig
+from .leaderboard import Difference, Leaderboard, Run, board_table, render
+from .processbench import MEAN
+from .published import Published, published_on
+from .resample import Draw, IntArray, intervals
+
+PAGE, RESULTS = "leaderboard.html", "leaderboard.json"
+
+
+Records = dict[tuple[str, str], Mapping[str, Any]]
+"""The records of a run by subset and by what solution they are of."""
+
+
+def run_compare(config: BenchConfig) -> Leaderboard:
+    """Read the runs, run what is no run yet, write `leaderboard.html` and `leaderboard.json`, and print the table.
+
+    Raises:
+        ConfigError, DataError: an entry that is no run, no verifier and no published name; two runs of one name; a
+            directory that holds no results of this benchmark.
+    """
+    folder = prepare_output(config.output_dir)
+    known = published_on(config.benchmark)
+    directories = {}
+    for entry in config.compare:
+        name, path = split_name(entry)
+        directory = _directory(config, name, path, known)
+        if directory is None:
+            continue
+        if name in directories:
+            raise ConfigError(f"two runs are called {name!r}; name them apart: --compare a=DIR b=DIR")
+        directories[name] = directory
+    read = {name: _read(directory, config.benchmark) for name, directory in directories.items()}
+    runs = [_run(name, summary, config.benchmark) for name, (summary, _) in read.items()]
+    records = {name: found for name, (_, found) in read.items()}
+    board = Leaderboard(config.benchmark, tuple(runs), _differences(records, config), known)
+    write_json(folder / RESULTS, board.to_dict())
+    (folder / PAGE).write_text(render(board), encoding="utf-8")
+    print(board_table(board))
+    return board
+
+
+def _directory(config: BenchConfig, name: str, path: str, known: Sequence[Published]) -> Path | None:
+    """Where the results of an entry are; `None` of one that is published only."""
+    if (Path(path) / f"{config.benchmark}.json").is_file():
+        return Path(path)
+    if config.files:
+        from .run import run_bench
+
+        folder = Path(config.output_dir) / name
+        cache = config.score_cache or str(Path(config.output_dir) / "scores")
+        run_bench(replace(config, compare=[], prm_path=f"{name}={path}", output_dir=str(folder), score_cache=cache))
+        return folder
+    if any(one.name == path for one in known):
+        return None
+    raise ConfigError(
+        f"{path}: no directory with {config.benchmark}.json in it, and nothing published on {config.benchmark} under "
+        "that name; give the output_dir of a run, or files to run it on"
+    )
+
+
+def _read(directory: Path, benchmark: str) -> tuple[dict[str, Any], Records]:
+    path = directory / f"{benchmark}.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if not {"fingerprint", "subsets", "mean_interval", "threshold_choice"} <= set(summary):
+            raise ValueError("keys are missing")
+        records: Records = {
+            (record["subset"], record["key"]): record for _, record in read_jsonl(directory / f"{benchmark}.jsonl")
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        what = "not the results of this version's `prm bench`"
+        raise DataError(what, path=path, remedy="Run `prm bench` again") from error
+    return summary, records
+
+
+def _run(name: str, summary: Mapping[str, Any], benchmark: str) -> Run:
+    mean, bar = summary[BENCHMARK_OF[benchmark].summary_key], summary["mean_interval"]
+    solutions = sum(found["solutions"] for found in summary["subsets"].values())
+    subsets = {subset: found["headline"] for subset, found in summary["subsets"].items()}
+    estimate = Estimate(mean, bar[0], bar[1], solutions) if mean is not None and bar else None
+    return Run(name, summary["fingerprint"], estimate, subsets, summary["threshold_choice"], solutions)
+
+
+def _differences(records: Mapping[str, Records], config: BenchConfig) -> tuple[Difference, ...]:
+    """Every pair of runs, in order."""
+    names = list(records)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    found = [_difference(a, b, records[a], records[b], config) for a, b in pairs]
+    return tuple(one for one in found if one is not None)
+
+
+def _difference(a: str, b: str, first: Records, second: Records, config: BenchConfig) -> Difference | None:
+    shared = [key for key in first if key in second]
+    if not shared:
+        return None
+    rows = [[one[key] for key in shared] for one in (first, second)]
+    measure_a, measure_b = (BENCHMARK_OF[config.benchmark].compared(part) for part in rows)
+
+    def statistic(drawn: IntArray, draw: Draw) -> Mapping[str, float]:
+        of_a, of_b = measure_a(drawn), measure_b(drawn)
+        return {name: of_b[name] - value for name, value in of_a.items()}
+
+    subsets, problems = [subset for subset, _ in shared], [str(record["problem"]) for record in rows[0]]
+    found = intervals(statistic, subsets, problems, seed=config.seed)
+    return Difference(a, b, found[MEAN], len(shared))

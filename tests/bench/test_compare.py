@@ -1,0 +1,100 @@
+"""`prm bench --compare`: runs beside each other, paired, and beside published numbers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prm.eval.bench import BenchConfig, run_bench
+from prm.eval.bench.compare import run_compare
+from prm.eval.bench.published import PUBLISHED, SUBSETS
+
+from prm.errors import ConfigError, DataError
+
+
+def knows(share: float) -> Callable[[str, Sequence[str]], list[float]]:
+    """Finds the wrong step of that share of problems, the same ones whatever else is asked."""
+
+    def judge(problem: str, steps: Sequence[str]) -> list[float]:
+        found = random.Random(problem).random() < share
+        return [0.1 if step == "bad" and found else 0.9 for step in steps]
+
+    return judge
+
+
+@pytest.fixture
+def runs(bench: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    rows = [bench.solution(["ok", "bad"] if i % 2 else ["ok"], 1 if i % 2 else -1, f"p{i}") for i in range(80)]
+    path = bench.write(rows, "gsm8k.json")
+    for name, share in (("good", 0.9), ("poor", 0.4)):
+        verifier = bench.Verifier(knows(share), name=name, revision=name)
+        run_bench(BenchConfig(str(tmp_path / name), "in memory", [path]), verifier=verifier)
+    return SimpleNamespace(good=str(tmp_path / "good"), poor=str(tmp_path / "poor"))
+
+
+def compare(tmp_path: Path, entries: Sequence[str], **options: Any) -> Any:
+    return run_compare(BenchConfig(str(tmp_path / "board"), compare=list(entries), **options))
+
+
+def test_runs_are_paired_on_the_same_solutions(runs: SimpleNamespace, tmp_path: Path) -> None:
+    board = compare(tmp_path, [runs.poor, runs.good])
+    (one,) = board.differences
+    good, poor = (json.loads((Path(run) / "processbench.json").read_text()) for run in (runs.good, runs.poor))
+    assert one.mean.mean == pytest.approx(good["mean_f1"] - poor["mean_f1"])
+    assert (one.first, one.second, one.solutions) == ("poor", "good", 80)
+    assert 0 < one.mean.low < one.mean.mean < one.mean.high
+    alone = sum(run.mean.high - run.mean.low for run in board.runs)
+    assert one.mean.high - one.mean.low < alone  # what both find and what both miss is common to them
+
+
+def test_a_run_beside_itself_differs_by_nothing(runs: SimpleNamespace, tmp_path: Path) -> None:
+    (one,) = compare(tmp_path, [f"a={runs.good}", f"b={runs.good}"]).differences
+    assert (one.mean.low, one.mean.mean, one.mean.high) == (0, 0, 0)
+
+
+def test_published_numbers_stand_beside_and_say_so(
+    runs: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(tmp_path, [runs.good, "Qwen/Qwen2.5-Math-PRM-7B"])
+    page = (tmp_path / "board" / "leaderboard.html").read_text()
+    assert "arXiv 2501.07301, table 7" in page
+    table = capsys.readouterr().out
+    (ours,) = [line for line in table.splitlines() if line.startswith("good ")]
+    assert "measured here" in ours
+    (theirs,) = [line for line in table.splitlines() if "Qwen2.5-Math-PRM-7B" in line]
+    assert theirs.split()[1:4] == ["published", "82.4%", "73.5%"]
+    written = json.loads((tmp_path / "board" / "leaderboard.json").read_text())
+    assert {one["benchmark"] for one in written["published"]} == {"processbench"}
+
+
+def test_a_published_mean_is_that_of_its_subsets() -> None:
+    whole = [one for one in PUBLISHED if one.subsets]
+    assert len(whole) > 5
+    for one in whole:
+        assert len(one.subsets) == len(SUBSETS)
+        assert sum(one.subsets) / len(SUBSETS) == pytest.approx(one.mean, abs=0.1)
+
+
+def test_a_verifier_is_run_on_the_files_first(
+    runs: SimpleNamespace, tiny_verifier_dir: Callable[..., Path], bench: SimpleNamespace, tmp_path: Path
+) -> None:
+    rows = [bench.solution(["1+1=2", "1+1=3"], 1, "1+1?"), bench.solution(["1+1=2"], -1, "2?")]
+    files = [bench.write(rows, "math.json")]
+    board = compare(tmp_path, [f"tiny={tiny_verifier_dir()}"], files=files, device="cpu")
+    assert [run.name for run in board.runs] == ["tiny"]
+    assert (tmp_path / "board" / "tiny" / "report.html").is_file()
+
+
+def test_an_entry_that_is_nothing_is_refused(runs: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere: no directory with processbench.json"):
+        compare(tmp_path, [runs.good, "nowhere"])
+    with pytest.raises(ConfigError, match="two runs are called 'good'"):
+        compare(tmp_path, [runs.good, runs.good])
+    (Path(runs.poor) / "processbench.json").write_text("{}")
+    with pytest.raises(DataError, match="not the results of this version's `prm bench`"):
+        compare(tmp_path, [runs.poor])
