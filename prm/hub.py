@@ -65,8 +65,9 @@ class PushConfig:
         default=None,
         metadata={"help": "Directory of a `prm eval` run whose results go into the card, and whose page beside it"},
     )
-    bench_results: str | None = field(
-        default=None, metadata={"help": "Directory of a `prm bench` run whose results go into the card"}
+    bench_results: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Directories of `prm bench` runs whose results go into the card, and whose pages beside it"},
     )
     dataset: str | None = field(
         default=None,

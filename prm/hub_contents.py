@@ -6,6 +6,7 @@ Files go as they are, but for what names this machine: an adapter's local base, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
     from prm.cards.results import Results
     from prm.hub import PushConfig
 
-EVAL_RESULTS, EVAL_PAGE, BENCH_RESULTS = "eval_results.json", "eval_report.html", "bench_results.json"
+EVAL_RESULTS, EVAL_PAGE = "eval_results.json", "eval_report.html"
 
 
 def is_published(name: str) -> bool:
     """Whether a file of this name is put into a repository by a push (its card apart)."""
+    from prm.cards.benchmarks import BENCHMARKS
     from prm.cards.facts import REPORT_FILE, is_uploaded
 
-    return is_uploaded(name) or name in (REPORT_FILE, EVAL_RESULTS, EVAL_PAGE, BENCH_RESULTS)
+    benches = [file for bench in BENCHMARKS for file in _bench_files(bench)]
+    return is_uploaded(name) or name in (REPORT_FILE, EVAL_RESULTS, EVAL_PAGE, *benches)
 
 
-def read_runs(config: PushConfig, facts: VerifierFacts) -> tuple[Results | None, BenchResults | None]:
+def _bench_files(benchmark: str) -> tuple[str, str]:
+    """Under which names a run's results and its page are published."""
+    return f"{benchmark}.json", f"{benchmark}_report.html"
+
+
+def read_runs(config: PushConfig, facts: VerifierFacts) -> tuple[Results | None, list[BenchResults]]:
     """What `prm eval` and `prm bench` measured, where their directories are given.
 
     Raises:
@@ -39,21 +47,20 @@ def read_runs(config: PushConfig, facts: VerifierFacts) -> tuple[Results | None,
     from prm.fingerprint import fingerprint
     from prm.hub_weights import MERGED
 
-    if config.eval_results is None and config.bench_results is None:
-        return None, None
+    if config.eval_results is None and not config.bench_results:
+        return None, []
     known = [facts.directory]
     if config.merge_adapter and (facts.directory / MERGED).is_dir():
         known.append(facts.directory / MERGED)  # the same verifier, measured as the checkpoint that it makes
     prints = tuple(fingerprint(directory) for directory in known)
-    results, bench = config.eval_results, config.bench_results
-    return (
-        read_results(results, prints, config.verifier_name) if results is not None else None,
-        read_bench(bench, prints) if bench is not None else None,
-    )
+    found = None
+    if config.eval_results is not None:
+        found = read_results(config.eval_results, prints, config.verifier_name)
+    return found, [run for directory in config.bench_results for run in read_bench(directory, prints)]
 
 
 def payload_of(
-    facts: VerifierFacts, card: str, base_model: str, results: Results | None, bench: BenchResults | None
+    facts: VerifierFacts, card: str, base_model: str, results: Results | None, bench: Sequence[BenchResults]
 ) -> dict[str, bytes | Path]:
     """The files of the repository: names, and their bytes or where they lie."""
     from prm.cards.facts import ADAPTER_CONFIG, METRICS_FILE, REPORT_FILE, read_json
@@ -71,8 +78,11 @@ def payload_of(
         payload[EVAL_RESULTS] = json_bytes(results.content)
         if results.page is not None:
             payload[EVAL_PAGE] = _page(results.page)
-    if bench is not None:
-        payload[BENCH_RESULTS] = json_bytes(bench.content)
+    for run in bench:
+        data, page = _bench_files(run.name)
+        payload[data] = json_bytes(run.content)
+        if run.page is not None:
+            payload[page] = _page(run.page)
     payload[CARD_FILE] = card.encode()
     return payload
 

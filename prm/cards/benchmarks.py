@@ -1,21 +1,40 @@
-"""What `prm bench` measured of one verifier, as a table: how well it finds the first wrong step, by subset.
+"""What runs of `prm bench` measured of one verifier, as tables: each subset's headline number with its interval.
 
-Read from the run's `processbench.json`. Nothing is computed anew, and a run of other weights is refused.
+Read from a run's results, the file named after its benchmark. Nothing is computed anew, and a run of other weights is
+refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prm.cards.facts import read_json
-from prm.cards.tables import markdown_table, number
+from prm.cards.tables import Table, markdown_table, number
 from prm.errors import DataError, HubError, MissingFileError
 from prm.fingerprint import fingerprint as fingerprint_of
 
-BENCH_FILE = "processbench.json"
+PAGE_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How a benchmark is called: its title, its data set on the Hub, and its headline metric as the Hub's metadata and
+    as a reader knows it."""
+
+    title: str
+    dataset: str
+    metric: str
+    metric_name: str
+
+
+BENCHMARKS = {
+    "processbench": Benchmark("ProcessBench", "Qwen/ProcessBench", "f1", "F1 of the first wrong step"),
+    "prmbench": Benchmark("PRMBench", "hitsmy/PRMBench_Preview", "prm_score", "PRMScore"),
+    "best_of_n": Benchmark("Best-of-n of recorded samples", "recorded samples", "accuracy", "Accuracy of best-of-n"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,46 +42,46 @@ class BenchRow:
     """One subset, in shares from 0 to 1; `None` where it has no such solution.
 
     Attributes:
-        solutions: how many were scored.
-        wrong_found: of those with a mistake, the share whose first wrong step was found.
-        right_accepted: of those without one, the share in which no step was called wrong.
-        f1: the harmonic mean of both, ProcessBench's metric, with its 95% interval.
+        solutions: how many were scored, if it is written down.
+        wrong_found: ProcessBench's: of those with a mistake, the share whose first wrong step was found.
+        right_accepted: ProcessBench's: of those without one, the share in which no step was called wrong.
+        headline: the benchmark's number, with its 95% interval.
     """
 
     subset: str
-    solutions: int
+    solutions: int | None
     wrong_found: float | None
     right_accepted: float | None
-    f1: float | None
+    headline: float | None
     interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class BenchResults:
-    """The content of a `processbench.json`."""
+    """One run: which benchmark, the content of its results, and its page, if there is one."""
 
+    name: str
     content: dict[str, Any]
+    page: Path | None = None
 
     @property
-    def mean_f1(self) -> float | None:
-        found: float | None = self.content["mean_f1"]
-        return found
+    def benchmark(self) -> Benchmark:
+        return BENCHMARKS[self.name]
 
     def rows(self) -> Iterator[BenchRow]:
         for subset, found in self.content["subsets"].items():
-            interval = found.get("interval")
             yield BenchRow(
                 subset,
-                found["solutions"],
+                found.get("solutions"),
                 found.get("first_error_accuracy"),
                 found.get("all_correct_accuracy"),
-                found.get("first_error_f1"),
-                (interval[0], interval[1]) if interval else None,
+                found.get("headline", found.get("first_error_f1")),
+                _bar(found.get("interval")),
             )
 
 
-def read_bench(directory: str | Path, fingerprints: tuple[str, ...]) -> BenchResults:
-    """Read the run of `prm bench` in a directory.
+def read_bench(directory: str | Path, fingerprints: Sequence[str]) -> list[BenchResults]:
+    """Read what `prm bench` left in a directory: one run, or one of each benchmark.
 
     Args:
         fingerprints: those of the verifier (`prm.fingerprint`), as it is and as it is published.
@@ -71,11 +90,21 @@ def read_bench(directory: str | Path, fingerprints: tuple[str, ...]) -> BenchRes
         MissingFileError, DataError: there is no such run, or it is not one that this program reads.
         HubError: it measured other weights, or it cannot be told which.
     """
-    path = Path(directory) / BENCH_FILE
-    if not path.is_file():
-        raise MissingFileError("no such file", path=path, remedy="Give the output_dir of a finished `prm bench`")
+    folder = Path(directory)
+    there = [name for name in BENCHMARKS if (folder / f"{name}.json").is_file()]
+    if not there:
+        names = ", ".join(f"{name}.json" for name in BENCHMARKS)
+        raise MissingFileError(
+            f"none of {names} in it", path=folder, remedy="Give the output_dir of a finished `prm bench`"
+        )
+    page = folder / PAGE_FILE
+    return [BenchResults(name, _read(folder, name, fingerprints), page if page.is_file() else None) for name in there]
+
+
+def _read(folder: Path, name: str, fingerprints: Sequence[str]) -> dict[str, Any]:
+    path = folder / f"{name}.json"
     content = read_json(path)
-    if not {"subsets", "mean_f1", "threshold"} <= set(content) or not isinstance(content["subsets"], dict):
+    if not isinstance(content.get("subsets"), dict):
         raise DataError("not the results of this version's `prm bench`", path=path, remedy="Run `prm bench` again")
     measured = content["fingerprint"] if "fingerprint" in content else _still_there(content)
     if measured not in fingerprints:
@@ -83,7 +112,7 @@ def read_bench(directory: str | Path, fingerprints: tuple[str, ...]) -> BenchRes
             f"{path}: it measured {'other weights' if measured else 'a verifier that cannot be told'}; run "
             "`prm bench` again"
         )
-    return BenchResults(content)
+    return content
 
 
 def _still_there(content: Mapping[str, Any]) -> str:
@@ -92,31 +121,53 @@ def _still_there(content: Mapping[str, Any]) -> str:
     return fingerprint_of(place) if Path(place).is_dir() else ""
 
 
-def bench_table(results: BenchResults) -> str:
-    """The subsets, and the mean over them."""
-    rows = [
-        [row.subset, number(row.solutions), _share(row.wrong_found), _share(row.right_accepted), _with_interval(row)]
-        for row in results.rows()
-    ]
+def bench_tables(runs: Sequence[BenchResults]) -> list[Table]:
+    """One table a run: its subsets, and ProcessBench's mean over them."""
+    tables = [_processbench(run) if run.name == "processbench" else _plain(run) for run in runs]
+    return [Table(run.benchmark.title, table) for run, table in zip(runs, tables, strict=True)]
+
+
+def _plain(run: BenchResults) -> str:
+    rows = [[row.subset, _count(row), _estimate(row.headline, row.interval)] for row in run.rows()]
+    return markdown_table(["subset", "solutions", run.benchmark.metric_name], rows)
+
+
+def _processbench(run: BenchResults) -> str:
+    rows = []
+    for row in run.rows():
+        shares = [_share(row.wrong_found), _share(row.right_accepted)]
+        rows.append([row.subset, _count(row), *shares, _estimate(row.headline, row.interval)])
     if len(rows) > 1:
-        rows.append(["mean", "", "", "", _share(results.mean_f1)])
+        mean = _estimate(run.content.get("mean_f1"), _bar(run.content.get("mean_interval")))
+        rows.append(["mean", "", "", "", mean])
     header = ["subset", "solutions", "first wrong step found", "right solutions accepted", "F1"]
     return markdown_table(header, rows)
 
 
-def describe_bench(results: BenchResults) -> str:
+def describe_bench(runs: Sequence[BenchResults]) -> str:
     """How the numbers are to be read."""
-    return (
-        "ProcessBench's task (arXiv 2412.06559): a solution's first step below the threshold of "
-        f"{number(results.content['threshold'])} is called its first wrong one. F1 is the harmonic mean of the two "
-        "shares; brackets are 95% intervals, bootstrapped over solutions."
-    )
+    said = "Brackets are 95% intervals, bootstrapped over problems."
+    for run in runs:
+        if run.name == "processbench":
+            choice = run.content.get("threshold_choice") or f"of {number(run.content.get('threshold'))}"
+            said += (
+                " ProcessBench (arXiv 2412.06559): a solution's first step below the threshold is called its first "
+                f"wrong one, and F1 is the harmonic mean of the two shares; threshold {choice}."
+            )
+    return said
+
+
+def _count(row: BenchRow) -> str:
+    return "" if row.solutions is None else number(row.solutions)
+
+
+def _bar(interval: Any) -> tuple[float, float] | None:
+    return (interval[0], interval[1]) if interval else None
 
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _with_interval(row: BenchRow) -> str:
-    bar = row.interval
-    return _share(row.f1) + (f" [{bar[0]:.3f}, {bar[1]:.3f}]" if bar else "")
+def _estimate(value: float | None, bar: tuple[float, float] | None) -> str:
+    return _share(value) + (f" [{bar[0]:.3f}, {bar[1]:.3f}]" if bar else "")

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from prm.cards.benchmarks import BenchResults, bench_table, describe_bench
+from prm.cards.benchmarks import BenchResults, bench_tables, describe_bench
 from prm.cards.facts import VerifierFacts, without_local_paths
 from prm.cards.model_index import PIPELINE_TAGS, model_index
 from prm.cards.results import Results, describe_run, result_tables, verdict
@@ -27,7 +27,7 @@ def card_for(
     base_model: str = "",
     license: str | None = None,
     results: Results | None = None,
-    bench: BenchResults | None = None,
+    bench: Sequence[BenchResults] = (),
     datasets: Sequence[str] = (),
 ) -> str:
     """The card of one verifier, as the text of its README.md.
@@ -39,7 +39,7 @@ def card_for(
         base_model: the base's name on the Hub; empty if it has none that is known.
         license: identifier of the weights' licence.
         results: what `prm eval` measured, if it did.
-        bench: what `prm bench` measured, if it did.
+        bench: what runs of `prm bench` measured, if any did.
         datasets: names on the Hub of what it was trained on.
     """
     name = repo_id.split("/")[-1]
@@ -61,8 +61,9 @@ def card_for(
             "training": training_tables(without_local_paths(facts.metrics), facts.record),
             "has_report": facts.report is not None,
             "has_eval_report": results is not None and results.page is not None,
-            "benchmarks": bench_table(bench) if bench else "",
-            "benchmarked": describe_bench(bench) if bench else "",
+            "benchmarks": bench_tables(bench),
+            "benchmarked": describe_bench(bench),
+            "bench_files": [run.name for run in bench],
             "run": describe_run(results) if results else "",
             "verdict": verdict(results) if results else "",
             "results": result_tables(results) if results else [],
@@ -80,7 +81,7 @@ def front_matter(
     base_model: str = "",
     license: str | None = None,
     results: Results | None = None,
-    bench: BenchResults | None = None,
+    bench: Sequence[BenchResults] = (),
     datasets: Sequence[str] = (),
 ) -> str:
     """The YAML that the Hub reads, without its fences; what was measured is its `model-index`."""

@@ -6,7 +6,7 @@ vote over as many solutions. Nothing is computed anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prm.cards.benchmarks import BenchResults
@@ -27,7 +27,7 @@ PIPELINE_TAGS = {
 }
 
 
-def model_index(facts: VerifierFacts, results: Results | None, bench: BenchResults | None) -> list[EvalResult]:
+def model_index(facts: VerifierFacts, results: Results | None, bench: Sequence[BenchResults]) -> list[EvalResult]:
     """One entry for each number that was measured, by task and data set."""
     return [*_searched(results), *_benchmarked(facts, bench), *_held_out(facts)]
 
@@ -69,20 +69,22 @@ def _searched(results: Results | None) -> Iterator[EvalResult]:
             yield _entry("accuracy_gain", f"Gain of {name}, over {baseline}", gain["mean"], _bar(gain), **task)
 
 
-def _benchmarked(facts: VerifierFacts, bench: BenchResults | None) -> Iterator[EvalResult]:
-    for row in bench.rows() if bench else ():
-        if row.f1 is not None:
-            yield _entry(
-                "f1",
-                "F1 of the first wrong step",
-                row.f1,
-                row.interval,
-                task_type=PIPELINE_TAGS[facts.spec.head],
-                task_name="First wrong step",
-                dataset_name=f"ProcessBench, {row.subset}",
-                dataset_type="Qwen/ProcessBench",
-                dataset_config=row.subset,
-            )
+def _benchmarked(facts: VerifierFacts, bench: Sequence[BenchResults]) -> Iterator[EvalResult]:
+    for run in bench:
+        known = run.benchmark
+        for row in run.rows():
+            if row.headline is not None:
+                yield _entry(
+                    known.metric,
+                    known.metric_name,
+                    row.headline,
+                    row.interval,
+                    task_type=PIPELINE_TAGS[facts.spec.head],
+                    task_name=known.title,
+                    dataset_name=f"{known.title}, {row.subset}",
+                    dataset_type=known.dataset,
+                    dataset_config=row.subset,
+                )
 
 
 def _held_out(facts: VerifierFacts) -> Iterator[EvalResult]:

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from prm import Verifier
-from prm.errors import ConfigError, DataError, HubError
+from prm.errors import ConfigError, DataError, HubError, MissingFileError
 from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
 from prm.hub_secrets import refuse_secrets
@@ -191,7 +191,7 @@ def test_benchmark_rows_are_in_the_card_and_of_these_weights(
     directory = tiny_verifier_dir()
     run = bench_run(tmp_path, directory)
     measured = json.loads((run / "processbench.json").read_text())["subsets"]["chains"]
-    push(directory, bench_results=str(run))
+    push(directory, bench_results=[str(run)])
     files = logged_in.repos["user/my-prm"].files
     card = files["README.md"].decode()
     assert f"| chains | 4 | {measured['first_error_accuracy']:.3f} |" in card
@@ -200,9 +200,28 @@ def test_benchmark_rows_are_in_the_card_and_of_these_weights(
     assert entry["dataset"] == {"name": "ProcessBench, chains", "type": "Qwen/ProcessBench", "config": "chains"}
     assert entry["metrics"][0]["value"] == pytest.approx(measured["first_error_f1"], abs=1e-4)
     assert entry["metrics"][0]["args"]["low"] == pytest.approx(measured["interval"][0], abs=1e-4)
-    assert str(tmp_path) not in files["bench_results.json"].decode()
+    assert str(tmp_path) not in files["processbench.json"].decode()
     with pytest.raises(HubError, match="it measured other weights; run `prm bench` again"):
-        push(tiny_verifier_dir(seed=1), bench_results=str(run))
+        push(tiny_verifier_dir(seed=1), bench_results=[str(run)])
+
+
+def test_several_benchmarks_stand_in_one_card(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    directory = tiny_verifier_dir()
+    first, second = bench_run(tmp_path, directory), tmp_path / "second"
+    subsets = {"simplicity": {"solutions": 12_345, "headline": 0.655, "interval": [0.6, 0.7]}, "soundness": {}}
+    write_json(second / "prmbench.json", {"fingerprint": fingerprint(directory), "subsets": subsets})
+    result = push(directory, bench_results=[str(first), str(second)])
+    assert {"processbench.json", "processbench_report.html", "prmbench.json"} <= set(result.files)
+    assert "| simplicity | 12,345 | 0.655 [0.600, 0.700] |" in result.card and "| soundness |  |  |" in result.card
+    entries = yaml.safe_load(result.card.split("---\n")[1])["model-index"][0]["results"]
+    assert [(entry["task"]["name"], entry["metrics"][0]["type"]) for entry in entries] == [
+        ("ProcessBench", "f1"),
+        ("PRMBench", "prm_score"),
+    ]
+    push(directory)
+    assert not [name for name in logged_in.repos["user/my-prm"].files if "bench" in name]
 
 
 def test_a_benchmark_that_cannot_be_told_from_others_is_refused(
@@ -213,13 +232,15 @@ def test_a_benchmark_that_cannot_be_told_from_others_is_refused(
     content = json.loads((run / "processbench.json").read_text())
     without = {name: value for name, value in content.items() if name != "fingerprint"}
     write_json(run / "processbench.json", without)  # as older versions wrote it
-    assert "bench_results.json" in push(directory, bench_results=str(run), dry_run=True).files
+    assert "processbench.json" in push(directory, bench_results=[str(run)], dry_run=True).files
     write_json(run / "processbench.json", {**content, "fingerprint": None})  # of a verifier in memory
     with pytest.raises(HubError, match="a verifier that cannot be told"):
-        push(directory, bench_results=str(run), dry_run=True)
-    write_json(run / "processbench.json", {"subsets": {}})
+        push(directory, bench_results=[str(run)], dry_run=True)
+    write_json(run / "processbench.json", {"subsets": []})
     with pytest.raises(DataError, match="not the results of this version's `prm bench`"):
-        push(directory, bench_results=str(run), dry_run=True)
+        push(directory, bench_results=[str(run)], dry_run=True)
+    with pytest.raises(MissingFileError, match=r"none of processbench\.json, .* in it"):
+        push(directory, bench_results=[str(tmp_path)], dry_run=True)
 
 
 SECRETS = {

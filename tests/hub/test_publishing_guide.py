@@ -85,7 +85,7 @@ def test_every_command_runs_and_the_repository_holds_what_is_listed(
     published = set(logged_in.repos["you/my-prm"].files)
     rows = table_rows("in the repository")
     listed = {name for row in rows for name in re.findall(r"`([\w.]+\.\w+)`", row.split("|")[1])}
-    assert listed <= published and "bench_results.json" in listed
+    assert listed <= published and "processbench_report.html" in listed
     assert logged_in.repos["you/my-prm"].private
     assert "datasets:\n- you/my-prm-labels\n" in logged_in.repos["you/my-prm"].files["README.md"].decode()
     assert "adapter_config.json" in logged_in.repos["you/my-lora-prm"].files
