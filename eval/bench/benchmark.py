@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import processbench
+from . import best_of_n, prmbench, processbench
 from .config import BenchConfig
 from .resample import IntArray
 from .verifiers import Opened
@@ -44,4 +44,8 @@ class Benchmark:
 
 BENCHMARK_OF = {
     "processbench": Benchmark(processbench.read, processbench.measure, processbench.compared, "mean F1", "mean_f1"),
+    "prmbench": Benchmark(prmbench.read, prmbench.measure, prmbench.compared, "PRMScore", "prm_score"),
+    "best_of_n": Benchmark(
+        best_of_n.read, best_of_n.measure, best_of_n.compared, "best-of-n at the largest n", "best_of_n"
+    ),
 }

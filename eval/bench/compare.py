@@ -84,7 +84,7 @@ def _read(directory: Path, benchmark: str) -> tuple[dict[str, Any], Records]:
     path = directory / f"{benchmark}.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        if not {"fingerprint", "subsets", "mean_interval", "threshold_choice"} <= set(summary):
+        if not {"fingerprint", "solutions", "subsets", "mean_interval", "threshold_choice"} <= set(summary):
             raise ValueError("keys are missing")
         records: Records = {
             (record["subset"], record["key"]): record for _, record in read_jsonl(directory / f"{benchmark}.jsonl")
@@ -97,7 +97,7 @@ def _read(directory: Path, benchmark: str) -> tuple[dict[str, Any], Records]:
 
 def _run(name: str, summary: Mapping[str, Any], benchmark: str) -> Run:
     mean, bar = summary[BENCHMARK_OF[benchmark].summary_key], summary["mean_interval"]
-    solutions = sum(found["solutions"] for found in summary["subsets"].values())
+    solutions = summary["solutions"]
     subsets = {subset: found["headline"] for subset, found in summary["subsets"].items()}
     estimate = Estimate(mean, bar[0], bar[1], solutions) if mean is not None and bar else None
     return Run(name, summary["fingerprint"], estimate, subsets, summary["threshold_choice"], solutions)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from prm.report.formatting import Column, percent
+from prm.report.formatting import Column, percent, points
 from prm.report.page import Figure, Section, Table, render_report
 from prm.report.plots import reliability_plot
 
@@ -75,7 +74,8 @@ def quality_sections(qualities: Mapping[str, Quality]) -> list[Section]:
 
 
 def _qualities(summary: Summary) -> dict[str, Quality]:
-    parts: dict[str, Any] = {name: found.get("quality") for name, found in summary.get("subsets", {}).items()}
+    """Of each subset that was measured by itself, and of all where there is not just one."""
+    parts = {name: found["quality"] for name, found in summary["subsets"].items() if found.get("quality")}
     if len(parts) != 1:
         parts[_ALL] = summary["quality"]
     return {name: Quality.from_dict(row) for name, row in parts.items() if row}
@@ -93,4 +93,20 @@ def _processbench(summary: Summary) -> str:
     return f"Mean F1 of finding the first wrong step: {percent(mean)} [{percent(bar[0])}, {percent(bar[1])}]."
 
 
-_LEADS = {"processbench": _processbench}
+def _prmbench(summary: Summary) -> str:
+    score, bar = summary["prm_score"], summary["mean_interval"]
+    if score is None or bar is None:
+        return "A PRMScore needs right and wrong steps."
+    return f"PRMScore over all steps: {percent(score)} [{percent(bar[0])}, {percent(bar[1])}]."
+
+
+def _best_of_n(summary: Summary) -> str:
+    name, found = list(summary["subsets"].items())[-1]
+    gain, low, high = found["gain_over_majority"]
+    return (
+        f"At {name}: {percent(found['best_of_n'][0])} right, {points(gain)} [{points(low)}, {points(high)}] points on "
+        "majority voting."
+    )
+
+
+_LEADS = {"processbench": _processbench, "prmbench": _prmbench, "best_of_n": _best_of_n}

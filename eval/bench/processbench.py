@@ -80,18 +80,19 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     summary = {
         "threshold": None if np.isnan(thresholds).any() else float(thresholds.mean()),
         "threshold_choice": choice.words,
+        "solutions": len(rows),
         "subsets": {
             name: {
                 "solutions": len(part),
                 **scored[name].counts,
                 **_subset(found, name),
-                "quality": _quality(judged[name], config.seed),
+                "quality": quality_row(judged[name], config.seed),
             }
             for name, part in subsets.items()
         },
-        "mean_f1": _number(found[MEAN].mean),
-        "mean_interval": _bar(found[MEAN]),
-        "quality": _quality(judged_steps(rows, scores), config.seed),
+        "mean_f1": number_of(found[MEAN].mean),
+        "mean_interval": bar_of(found[MEAN]),
+        "quality": quality_row(judged_steps(rows, scores), config.seed),
     }
     return records, summary
 
@@ -167,8 +168,8 @@ def f1_of_hits(hits: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> FirstErrorF
 def _subset(found: Mapping[str, Estimate], name: str) -> dict[str, Any]:
     """Numbers under the metric module's names, and their intervals; `interval` is the F1's."""
     estimates = {key: found[f"{name}/{key}"] for key in MEASURES}
-    values = {key: _number(one.mean) for key, one in estimates.items()}
-    bars = {key: _bar(one) for key, one in estimates.items()}
+    values = {key: number_of(one.mean) for key, one in estimates.items()}
+    bars = {key: bar_of(one) for key, one in estimates.items()}
     f1 = "first_error_f1"
     return {**values, "headline": values[f1], "interval": bars[f1], "intervals": bars}
 
@@ -186,14 +187,17 @@ def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold:
     }
 
 
-def _quality(judged: Judged, seed: int) -> dict[str, Any] | None:
+def quality_row(judged: Judged, seed: int) -> dict[str, Any] | None:
+    """`Quality.to_dict` of items; `None` without any."""
     found = quality_of(judged, seed=seed)
     return found.to_dict() if found else None
 
 
-def _number(value: float) -> float | None:
+def number_of(value: float) -> float | None:
+    """For JSON; `None` where it is undefined."""
     return None if math.isnan(value) else value
 
 
-def _bar(found: Estimate) -> list[float] | None:
+def bar_of(found: Estimate) -> list[float] | None:
+    """The ends of an interval; `None` where it is undefined."""
     return None if math.isnan(found.mean) or math.isnan(found.low) else [found.low, found.high]

@@ -58,7 +58,7 @@ def _processbench(summary: Summary) -> Results:
         notes += policy_notes(name, found)
     if any(found["first_error_f1"] is None for found in summary["subsets"].values()):
         notes.append("an F1 needs wrong and right solutions, and a fitted threshold both where it is fitted")
-    solutions = sum(found["solutions"] for found in summary["subsets"].values())
+    solutions = summary["solutions"]
     mean = estimate(summary["mean_f1"], summary["mean_interval"], solutions)
     rows.append(["mean", solutions, None, None, mean])
     headers: Headers = [
@@ -71,4 +71,41 @@ def _processbench(summary: Summary) -> Results:
     return Results(headers, rows, notes)
 
 
-_TABLES = {"processbench": _processbench}
+def _prmbench(summary: Summary) -> Results:
+    rows: list[Row] = []
+    for name, found in summary["subsets"].items():
+        rows.append([name, found["solutions"], estimate(found["headline"], found["interval"], found["solutions"])])
+    solutions = summary["solutions"]
+    for name, found in summary["dimensions"].items():
+        rows.append([name, None, estimate(found["prm_score"], found["interval"], solutions)])
+    rows.append(["overall", solutions, estimate(summary["prm_score"], summary["mean_interval"], solutions)])
+    headers: Headers = ["category", Column("solutions", "integer"), Column("PRMScore", "percent")]
+    notes = [f"threshold {summary['threshold_choice']}", *policy_notes("prmbench", summary["counts"])]
+    return Results(headers, rows, notes)
+
+
+def _best_of_n(summary: Summary) -> Results:
+    rows: list[Row] = []
+    for name, found in summary["subsets"].items():
+        keys = ("best_of_n", "majority", "gain_over_majority", "pass_at_n")
+        n = found["solutions"]
+        rows.append([name.removeprefix("n="), n, *(_triple(found[key], n) for key in keys)])
+    headers: Headers = [
+        "n",
+        Column("problems", "integer"),
+        Column("best-of-n", "percent"),
+        Column("majority", "percent"),
+        Column("gain over majority", "points"),
+        Column("pass@n", "percent"),
+    ]
+    notes = [f"threshold {summary['threshold_choice']}"]
+    if summary["too_long"]:
+        notes.append(f"{summary['too_long']} solutions are too long for the verifier")
+    return Results(headers, rows, notes)
+
+
+def _triple(row: Sequence[float], n: int) -> Estimate:
+    return Estimate(row[0], row[1], row[2], n)
+
+
+_TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best_of_n": _best_of_n}

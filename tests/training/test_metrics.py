@@ -22,7 +22,10 @@ from prm.stats import calibration, ranking
 from prm.stats.thresholds import first_errors, fit_first_error_threshold, halves
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["auprc_of_wrong", "auroc", "brier", "ece", "first_error_f1", "step_accuracy"]
+MODULES = [
+    *("auprc_of_wrong", "auroc", "best_of_n", "brier", "ece", "first_error_f1"),
+    *("prm_score", "processbench", "step_accuracy"),
+]
 
 
 def logit(probability: float) -> float:
