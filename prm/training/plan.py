@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prm.report.formatting import Column, percent
+from prm.report.formatting import Column, Row, percent
 from prm.report.terminal import render_table
 from prm.training.memory import NOT_COUNTED, MemoryEstimate
 
@@ -150,5 +150,5 @@ def devices_table(totals: Mapping[int, Mapping[str, MemoryEstimate]]) -> str:
     """
     names = list(next(iter(totals.values())))
     columns: list[str | Column] = ["devices", *(Column(name, "si", "B") for name in names)]
-    rows = [[str(count), *(found[name].total for name in names)] for count, found in totals.items()]
+    rows: list[Row] = [[str(count), *(found[name].total for name in names)] for count, found in totals.items()]
     return f"{render_table(columns, rows)}\ntotal per device on so many of them, each with the micro-batch of this run"
