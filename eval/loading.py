@@ -9,6 +9,7 @@ from prm.aggregation import Aggregation
 from prm.errors import ConfigError
 from prm.generation.base import Generator
 from prm.remote_verifier import RemoteVerifier, split_url
+from prm.scoring_spec import ScoringSpec
 from prm.step_format import PromptFormat
 
 from .ensemble import split_ensembles
@@ -117,10 +118,14 @@ def _load(path: str, name: str, config: EvalConfig) -> StepVerifier:
 def _named(name: str, lazy: Lazy[StepVerifier], config: EvalConfig) -> NamedVerifier:
     spec = lazy.facts.spec
     assert spec is not None
-    return NamedVerifier(name, name, lazy, spec.aggregation).folded(folds(config, spec.aggregation)[0])
+    return NamedVerifier(name, name, lazy, spec.aggregation).folded(folds(config, spec)[0])
 
 
-def folds(config: EvalConfig, own: Aggregation) -> list[Aggregation]:
-    """The folds of step scores that a run reports of a verifier whose spec names `own`; the first guides searches."""
+def folds(config: EvalConfig, spec: ScoringSpec) -> list[Aggregation]:
+    """The folds of step scores that a run reports of a verifier; the first guides searches. An outcome model has one
+    score, and nothing to fold."""
+    own = spec.aggregation
+    if spec.kind == "orm":
+        return [own]
     asked = config.agg_strategy or [OWN]
     return list(dict.fromkeys(own if how == OWN else cast(Aggregation, how) for how in asked))

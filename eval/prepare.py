@@ -133,7 +133,7 @@ def _arenas(config: EvalConfig, workshop: Workshop, named: Sequence[NamedVerifie
         if formula := formulas.get(item.name):
             arenas.append(EnsembleArena(workshop, item, formula, [by_verifier[name] for name in formula.members]))
             continue
-        first, *others = folds(config, item.spec.aggregation)
+        first, *others = folds(config, item.spec)
         arena = by_verifier[item.source] = EvalArena(workshop, item.folded(first))
         arenas += [arena, *(EvalArena(workshop, item.folded(how), unfolded=arena) for how in others)]
     return arenas
