@@ -28,6 +28,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.label_cost
 	$(BIN)/python -m tests.benchmarks.prefix_reuse
 	$(BIN)/python -m tests.benchmarks.train_throughput
+	$(BIN)/python -m tests.benchmarks.search_speed
 	$(BIN)/python -m tests.benchmarks.curation_scale
 
 # For models of about a million parameters one OpenMP thread beats two on a shared machine.
