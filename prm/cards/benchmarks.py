@@ -22,17 +22,18 @@ PAGE_FILE = "report.html"
 @dataclass(frozen=True)
 class Benchmark:
     """How a benchmark is called: its title, its data set on the Hub, and its headline metric as the Hub's metadata and
-    as a reader knows it."""
+    as a reader knows it; `overall` is the key of its number over all subsets, where it has one that is no subset's."""
 
     title: str
     dataset: str
     metric: str
     metric_name: str
+    overall: str = ""
 
 
 BENCHMARKS = {
-    "processbench": Benchmark("ProcessBench", "Qwen/ProcessBench", "f1", "F1 of the first wrong step"),
-    "prmbench": Benchmark("PRMBench", "hitsmy/PRMBench_Preview", "prm_score", "PRMScore"),
+    "processbench": Benchmark("ProcessBench", "Qwen/ProcessBench", "f1", "F1 of the first wrong step", "mean_f1"),
+    "prmbench": Benchmark("PRMBench", "hitsmy/PRMBench_Preview", "prm_score", "PRMScore", "prm_score"),
     "best_of_n": Benchmark("Best-of-n of recorded samples", "recorded samples", "accuracy", "Accuracy of best-of-n"),
 }
 
@@ -79,6 +80,12 @@ class BenchResults:
                 _bar(found.get("interval")),
             )
 
+    def overall(self) -> tuple[float | None, tuple[float, float] | None]:
+        """The number over all subsets, with its interval; `None` where there is none, or but one subset."""
+        if not self.benchmark.overall or len(self.content["subsets"]) < 2:
+            return None, None
+        return self.content.get(self.benchmark.overall), _bar(self.content.get("mean_interval"))
+
 
 def read_bench(directory: str | Path, fingerprints: Sequence[str]) -> list[BenchResults]:
     """Read what `prm bench` left in a directory: one run, or one of each benchmark.
@@ -122,13 +129,16 @@ def _still_there(content: Mapping[str, Any]) -> str:
 
 
 def bench_tables(runs: Sequence[BenchResults]) -> list[Table]:
-    """One table a run: its subsets, and ProcessBench's mean over them."""
+    """One table a run: its subsets, and the number over all of them."""
     tables = [_processbench(run) if run.name == "processbench" else _plain(run) for run in runs]
     return [Table(run.benchmark.title, table) for run, table in zip(runs, tables, strict=True)]
 
 
 def _plain(run: BenchResults) -> str:
     rows = [[row.subset, _count(row), _estimate(row.headline, row.interval)] for row in run.rows()]
+    overall, bar = run.overall()
+    if overall is not None:
+        rows.append(["overall", "", _estimate(overall, bar)])
     return markdown_table(["subset", "solutions", run.benchmark.metric_name], rows)
 
 
@@ -137,9 +147,9 @@ def _processbench(run: BenchResults) -> str:
     for row in run.rows():
         shares = [_share(row.wrong_found), _share(row.right_accepted)]
         rows.append([row.subset, _count(row), *shares, _estimate(row.headline, row.interval)])
-    if len(rows) > 1:
-        mean = _estimate(run.content.get("mean_f1"), _bar(run.content.get("mean_interval")))
-        rows.append(["mean", "", "", "", mean])
+    mean, bar = run.overall()
+    if mean is not None:
+        rows.append(["mean", "", "", "", _estimate(mean, bar)])
     header = ["subset", "solutions", "first wrong step found", "right solutions accepted", "F1"]
     return markdown_table(header, rows)
 

@@ -72,18 +72,19 @@ def _searched(results: Results | None) -> Iterator[EvalResult]:
 def _benchmarked(facts: VerifierFacts, bench: Sequence[BenchResults]) -> Iterator[EvalResult]:
     for run in bench:
         known = run.benchmark
-        for row in run.rows():
-            if row.headline is not None:
+        numbers = [("all subsets", *run.overall()), *((row.subset, row.headline, row.interval) for row in run.rows())]
+        for subset, value, bar in numbers:
+            if value is not None:
                 yield _entry(
                     known.metric,
                     known.metric_name,
-                    row.headline,
-                    row.interval,
+                    value,
+                    bar,
                     task_type=PIPELINE_TAGS[facts.spec.head],
                     task_name=known.title,
-                    dataset_name=f"{known.title}, {row.subset}",
+                    dataset_name=f"{known.title}, {subset}",
                     dataset_type=known.dataset,
-                    dataset_config=row.subset,
+                    dataset_config=subset,
                 )
 
 

@@ -211,7 +211,8 @@ def test_several_benchmarks_stand_in_one_card(
     directory = tiny_verifier_dir()
     first, second = bench_run(tmp_path, directory), tmp_path / "second"
     subsets = {"simplicity": {"solutions": 12_345, "headline": 0.655, "interval": [0.6, 0.7]}, "soundness": {}}
-    write_json(second / "prmbench.json", {"fingerprint": fingerprint(directory), "subsets": subsets})
+    overall = {"prm_score": 0.5, "mean_interval": [0.4, 0.6]}
+    write_json(second / "prmbench.json", {"fingerprint": fingerprint(directory), "subsets": subsets, **overall})
     result = push(directory, bench_results=[str(first), str(second)])
     assert {"processbench.json", "processbench_report.html", "prmbench.json"} <= set(result.files)
     assert "| simplicity | 12,345 | 0.655 [0.600, 0.700] |" in result.card and "| soundness |  |  |" in result.card
@@ -219,7 +220,9 @@ def test_several_benchmarks_stand_in_one_card(
     assert [(entry["task"]["name"], entry["metrics"][0]["type"]) for entry in entries] == [
         ("ProcessBench", "f1"),
         ("PRMBench", "prm_score"),
+        ("PRMBench", "prm_score"),
     ]
+    assert "| overall |  | 0.500 [0.400, 0.600] |" in result.card and entries[1]["metrics"][0]["value"] == 0.5
     push(directory)
     assert not [name for name in logged_in.repos["user/my-prm"].files if "bench" in name]
 
