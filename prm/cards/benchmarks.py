@@ -130,7 +130,8 @@ def _still_there(content: Mapping[str, Any]) -> str:
 
 def bench_tables(runs: Sequence[BenchResults]) -> list[Table]:
     """One table a run: its subsets, and the number over all of them."""
-    tables = [_processbench(run) if run.name == "processbench" else _plain(run) for run in runs]
+    shown = {"processbench": _processbench, "best_of_n": _best_of_n}
+    tables = [shown.get(run.name, _plain)(run) for run in runs]
     return [Table(run.benchmark.title, table) for run, table in zip(runs, tables, strict=True)]
 
 
@@ -140,6 +141,16 @@ def _plain(run: BenchResults) -> str:
     if overall is not None:
         rows.append(["overall", "", _estimate(overall, bar)])
     return markdown_table(["subset", "solutions", run.benchmark.metric_name], rows)
+
+
+def _best_of_n(run: BenchResults) -> str:
+    """Best-of-n beside the majority vote over the same samples, and what it gains."""
+    rows = []
+    for row, found in zip(run.rows(), run.content["subsets"].values(), strict=True):
+        compared = [found.get(name) for name in ("majority", "gain_over_majority")]  # value, low, high
+        beside = [_estimate(one[0], _bar(one[1:])) if one else "" for one in compared]
+        rows.append([row.subset, _count(row), _estimate(row.headline, row.interval), *beside])
+    return markdown_table(["samples", "problems", "best of n", "majority vote", "gain"], rows)
 
 
 def _processbench(run: BenchResults) -> str:

@@ -213,7 +213,12 @@ def test_several_benchmarks_stand_in_one_card(
     subsets = {"simplicity": {"solutions": 12_345, "headline": 0.655, "interval": [0.6, 0.7]}, "soundness": {}}
     overall = {"prm_score": 0.5, "mean_interval": [0.4, 0.6]}
     write_json(second / "prmbench.json", {"fingerprint": fingerprint(directory), "subsets": subsets, **overall})
+    chosen = {"solutions": 50, "headline": 0.8, "interval": [0.7, 0.9]}
+    chosen |= {"majority": [0.7, 0.6, 0.8], "gain_over_majority": [0.1, -0.05, 0.2]}
+    write_json(second / "best_of_n.json", {"fingerprint": fingerprint(directory), "subsets": {"n=8": chosen}})
     result = push(directory, bench_results=[str(first), str(second)])
+    beside = "0.800 [0.700, 0.900] | 0.700 [0.600, 0.800] | 0.100 [-0.050, 0.200]"
+    assert f"| n=8 | 50 | {beside} |" in result.card
     assert {"processbench.json", "processbench_report.html", "prmbench.json"} <= set(result.files)
     assert "| simplicity | 12,345 | 0.655 [0.600, 0.700] |" in result.card and "| soundness |  |  |" in result.card
     entries = yaml.safe_load(result.card.split("---\n")[1])["model-index"][0]["results"]
@@ -221,6 +226,7 @@ def test_several_benchmarks_stand_in_one_card(
         ("ProcessBench", "f1"),
         ("PRMBench", "prm_score"),
         ("PRMBench", "prm_score"),
+        ("Best-of-n of recorded samples", "accuracy"),
     ]
     assert "| overall |  | 0.500 [0.400, 0.600] |" in result.card and entries[1]["metrics"][0]["value"] == 0.5
     push(directory)
