@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prm.labels import FIXED_RULE, StepLabel
+from prm.labels import FIXED_RULE, SHARE_RULE, StepLabel
 from prm.problems import problem_id
+from prm.rows.label_policies import are_shares
 
 from .base import Record, Row, Where, column, hard_value, imported, in_unit_interval, texts
 
@@ -68,7 +69,10 @@ def _label(value: Any, n_correct: Any, n_total: Any, source: Any, *, where: Wher
     if type(right) is not int or type(total) is not int or not 0 <= right <= total:
         raise where.error(f"n_correct is {n_correct!r} and n_total {n_total!r}", "Give counts, or drop both columns")
     value = float(value) if isinstance(value, bool) else value
-    return StepLabel(str(source or NO_SOURCE), right, total, value=None if total else value)
+    name = str(source or NO_SOURCE)
+    if not total and value is not None and are_shares(name):
+        return StepLabel(name, value=value, rule=SHARE_RULE)
+    return StepLabel(name, right, total, value=None if total else value)
 
 
 def _unbiased(label: StepLabel) -> bool:

@@ -413,3 +413,12 @@ def test_a_rewritten_prm800k_record_has_the_new_rating(data_dir: Path) -> None:
     steps = write_row(FORMATS["prm800k"], record)["label"]["steps"]
     assert [step["completions"][0]["rating"] for step in steps] == [1, -1, 1, 1, 1, 1, -1]
     assert [c["rating"] for c in steps[-1]["completions"]] == [-1, 1, 1, 1]  # the alternatives are untouched
+
+
+def test_a_share_in_trls_rows_is_right_from_any_success_and_a_verdict_from_a_half() -> None:
+    row = {"prompt": "p", "completions": ["a", "b"], "labels": [0.25, 0.0]}
+    for source, expected in (("monte_carlo", [1, 0]), ("mc_values", [1, 0]), ("judge", [0, 0])):
+        record = read("stepwise", {**row, "source": source})
+        assert [label.hard for label in record.labels] == expected
+        assert [label.soft for label in record.labels] == [0.25, 0.0]
+        assert by_way_of_labels("stepwise", {**row, "source": source})["labels"] == row["labels"]
