@@ -66,10 +66,10 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     records = [_record(pool, one, sizes) for pool, one in zip(graded, scores, strict=True)]
     subsets = {f"n={size}": _part(records, size, config.seed) for size in sizes}
     best = subsets[f"n={sizes[-1]}"]
-    kind = f"{how} of step scores" if opened.verifier.spec.kind == "prm" else "score"
+    kind = f"score (step scores folded by {how!r})" if opened.verifier.spec.kind == "prm" else "score"
     summary = {
         "threshold": None,
-        "threshold_choice": f"none: the highest {kind} is taken",
+        "threshold_choice": f"none needed: the highest {kind} is taken",
         "solutions": len(records),
         "subsets": subsets,
         "best_of_n": best["headline"],

@@ -72,8 +72,9 @@ def render(board: Leaderboard) -> str:
     measured = [index for index, row in enumerate(rows) if row[1] == MEASURED]
     caption = "Measured here with 95% intervals over problems; published numbers are their authors', as published."
     text = (
-        "Published numbers were measured by others, with their thresholds, and have no interval here. Subsets go by "
-        "the names of the files."
+        "Published numbers were measured by others, with their thresholds, and have no interval here. A run's "
+        "headline is over the files it read, a published one over the whole benchmark: compare them where the run "
+        "read the same."
     )
     table = Table(headers, rows, caption, "leaderboard.csv", best=measured)
     return render_report(
@@ -89,7 +90,7 @@ def render(board: Leaderboard) -> str:
 def _rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
     subsets = list(dict.fromkeys(name for run in board.runs for name in run.subsets))
     headline = BENCHMARK_OF[board.benchmark].headline
-    headers: list[str | Column] = ["verifier", "", *(Column(name, "percent") for name in subsets)]
+    headers: list[str | Column] = ["verifier", "numbers", *(Column(name, "percent") for name in subsets)]
     headers += [Column(headline, "percent"), "threshold or source"]
     found: list[tuple[float, Row]] = []
     for run in board.runs:

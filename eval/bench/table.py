@@ -50,7 +50,7 @@ def policy_notes(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def _processbench(summary: Summary) -> Results:
     rows: list[Row] = []
-    notes = [f"threshold {summary['threshold_choice']}"]
+    notes = [f"threshold: {summary['threshold_choice']}"]
     for name, found in summary["subsets"].items():
         bars, n = found["intervals"], found["solutions"]
         keys = ("first_error_accuracy", "all_correct_accuracy", "first_error_f1")
@@ -80,7 +80,7 @@ def _prmbench(summary: Summary) -> Results:
         rows.append([name, None, estimate(found["prm_score"], found["interval"], solutions)])
     rows.append(["overall", solutions, estimate(summary["prm_score"], summary["mean_interval"], solutions)])
     headers: Headers = ["category", Column("solutions", "integer"), Column("PRMScore", "percent")]
-    notes = [f"threshold {summary['threshold_choice']}", *policy_notes("prmbench", summary["counts"])]
+    notes = [f"threshold: {summary['threshold_choice']}", *policy_notes("prmbench", summary["counts"])]
     return Results(headers, rows, notes)
 
 
@@ -98,7 +98,7 @@ def _best_of_n(summary: Summary) -> Results:
         Column("gain over majority", "points"),
         Column("pass@n", "percent"),
     ]
-    notes = [f"threshold {summary['threshold_choice']}"]
+    notes = [f"threshold: {summary['threshold_choice']}"]
     if summary["too_long"]:
         notes.append(f"{summary['too_long']} solutions are too long for the verifier")
     return Results(headers, rows, notes)

@@ -58,7 +58,7 @@ def test_an_orm_and_another_fold_are_read_too(bench: SimpleNamespace, samples: s
     orm = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge, spec=bench.orm))
     assert orm["best_of_n"] == 1.0
     found = run_bench(config(tmp_path, samples, agg_strategy="prod"), verifier=bench.Verifier(judge))
-    assert found["threshold_choice"] == "none: the highest prod of step scores is taken"
+    assert found["threshold_choice"] == "none needed: the highest score (step scores folded by 'prod') is taken"
     with pytest.raises(ConfigError, match="agg_strategy must be one of"):
         run_bench(config(tmp_path, samples, agg_strategy="max"), verifier=bench.Verifier(judge))
 
