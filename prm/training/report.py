@@ -13,7 +13,7 @@ from prm.training.quantization import quantized_to
 
 if TYPE_CHECKING:
     from prm.rows.mixture import Mixture
-    from prm.train import TrainScriptArguments
+    from prm.training.arguments import TrainScriptArguments
     from prm.training.config import VerifierConfig
     from prm.training.trainer import VerifierTrainer
 
