@@ -257,19 +257,22 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Seconds against steps and against n, both ways, as one SVG."""
+    """Verifier tokens and seconds against steps and against n, both ways, as one SVG."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    _, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, (what, label) in zip(axes, (("steps", "steps of a solution"), ("n", "branches n")), strict=True):
-        rows = figures[what]["rows"]
-        for key, name in (("seconds", "ours"), ("seconds_plain", "plain")):
-            axis.loglog([row[what] for row in rows], [row[key] for row in rows], marker="o", label=name)
-        axis.set(xlabel=label, ylabel="seconds")
-        axis.legend(frameon=False)
+    _, axes = pyplot.subplots(2, 2, figsize=(9, 6), layout="constrained")
+    for row, (key, cost) in enumerate((("verifier_tokens", "verifier tokens"), ("seconds", "seconds"))):
+        for column, (what, label) in enumerate((("steps", "steps of a solution"), ("n", "branches n"))):
+            lines, axis = figures[what]["rows"], axes[row][column]
+            for suffix, name, mark in (("", "ours", "o"), ("_plain", "plain", "s")):
+                axis.loglog([at[what] for at in lines], [at[key + suffix] for at in lines], marker=mark, label=name)
+            axis.set(xlabel=label, ylabel=cost)
+            axis.set_xticks([at[what] for at in lines], [str(at[what]) for at in lines], minor=False)
+            axis.minorticks_off()
+            axis.legend(frameon=False)
     pyplot.savefig(path)
 
 
