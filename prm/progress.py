@@ -17,6 +17,7 @@ Advance = Callable[[int], None]
 Status = Callable[[], str]
 Clock = Callable[[], float]
 
+EARLY = 0.02  # of the work: before, a rate says nothing of the time that is left, for a search ends many at once
 SECONDS_BETWEEN_LINES = 10.0
 """Away from a terminal, at most one line in so many seconds; the last one always comes."""
 
@@ -97,7 +98,7 @@ class ProgressLines:
             parts[0] += f" in {seconds(elapsed)}"
         elif rate:
             parts.append(_rate(rate, self.unit))
-            if self.total and self.total > self.done:
+            if self.total and self.total > self.done >= EARLY * self.total:
                 parts.append(f"{seconds((self.total - self.done) / rate)} left")
         said = self.status() if self.status else ""
         return ", ".join([f"{self.label}: {parts[0]}", *parts[1:], *([said] if said else [])])

@@ -86,3 +86,13 @@ def test_a_tally_takes_accuracies_between_right_and_wrong() -> None:
     tally = Tally(3)
     tally.add(problems=3, graded=3, right=2.6)
     assert "accuracy 86.7% [43.9, 100.0]" in tally()
+
+
+def test_what_has_hardly_begun_promises_no_end() -> None:
+    clock, stream = Clock(), io.StringIO()
+    lines = ProgressLines("beam search", 4800, "solution", None, stream, clock=clock)
+    for count in (2, 198):
+        clock.now += 20
+        lines.advance(count)
+    first, second = stream.getvalue().splitlines()
+    assert "left" not in first and "left" in second
