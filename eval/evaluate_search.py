@@ -15,12 +15,13 @@ unless `overwrite` is set. This file holds the config; `prm.eval.prepare` and `p
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from prm.aggregation import AGGREGATIONS
-from prm.errors import ConfigError
+from prm.errors import ConfigError, MissingFileError
 from prm.generation.base import SamplingParams
 from prm.generation.options import BackendOptions
 
@@ -276,17 +277,36 @@ def run_eval(
         return _run_eval(config, verifiers or {}, generator)
 
 
+def _with_label_report(config: EvalConfig) -> EvalConfig:
+    """The config, when its label report can be read. A run that is gone on with does without one that is no longer
+    where it was: its path is of where the run was made.
+
+    Raises:
+        MissingFileError, DataError: a report that was asked for now, and cannot be read.
+    """
+    from .report.labels import read_label_report
+
+    if not config.label_report:
+        return config
+    try:
+        read_label_report(config.label_report)
+    except MissingFileError as error:
+        if not config.from_run:
+            raise
+        warnings.warn(f"{error}. The page goes without it; --label_report says where it is now", stacklevel=3)
+        return replace(config, label_report=None)
+    return config
+
+
 def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
     from .outputs import finished_result, show, show_problems, write_outputs
     from .prepare import prepare
-    from .report.labels import read_label_report
     from .run import evaluate
     from .run_settings import run_settings
     from .sample_columns import recorded_scores
 
-    if config.label_report:
-        read_label_report(config.label_report)  # a wrong path is said before anything is spent
+    config = _with_label_report(config)  # a wrong path is said before anything is spent
     recorded = recorded_scores(config.rollouts) if config.rollouts else None
     verifiers = {**({recorded.name: recorded} if recorded else {}), **verifiers}
     inputs = read_inputs(config, verifiers, generator)

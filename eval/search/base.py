@@ -200,6 +200,8 @@ def at_n(candidates: Candidates, n: int) -> Bill:
 
 def at_shares(candidates: Candidates, shares: Sequence[float]) -> Bill:
     """What it costs on average to draw k of the M candidates with the chance `shares[k - 1]`, stopping by a rule that
-    looks at what it has drawn. By Wald's identity such a rule pays the mean price for each sample it draws."""
+    looks at what it has drawn. Each sample is billed at the mean price: exact (Wald) where price and stopping have
+    nothing to do with each other, else an approximation whose error shrinks with M; distinct readings of the verifier
+    are taken as those of a random subset of that size."""
     bills = (at_n(candidates, k).scaled(share) for k, share in enumerate(shares, start=1) if share > 0)
     return sum(bills, NOTHING)

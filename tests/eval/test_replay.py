@@ -198,3 +198,16 @@ def test_seeds_repeat_a_run_on_the_same_problems(world: SimpleNamespace, tmp_pat
 def test_seeds_that_repeat_nothing_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         in_memory(tmp_path, **options)
+
+
+def test_a_label_report_that_is_no_longer_there_does_not_end_a_replay(without_models: Path, tmp_path: Path) -> None:
+    """Paths in a run are of where it was made; the report only decorates the page."""
+    path = without_models / "config.json"
+    row = json.loads(path.read_text())
+    row["config"]["label_report"] = "labels/label_report.json"
+    path.write_text(json.dumps(row))
+    with pytest.warns(UserWarning, match=r"label_report\.json.*The page goes without it; --label_report says where"):
+        main(["--from", str(without_models), "--output_dir", str(tmp_path / "moved"), "--agg_strategy", "min"])
+    assert any(method == "best_of_n" for method, _, _ in keyed(tmp_path / "moved"))
+    with pytest.raises(MissingFileError, match=r"labels/label_report\.json"):
+        run_eval(in_memory(tmp_path / "new", label_report="labels/label_report.json"))
