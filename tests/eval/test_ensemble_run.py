@@ -101,7 +101,7 @@ def test_members_are_folded_as_the_run_says(world: SimpleNamespace, tmp_path: Pa
         num_problems=4,
     )
     result = run_eval(chosen, verifiers=given, generator=world.Generator(world.careless))
-    assert list(result.verifiers) == ["prm:min", "prm", "orm:min", "orm", "mute:min", "mute", "quiet"]
+    assert list(result.verifiers) == ["prm:min", "prm", "orm", "mute:min", "mute", "quiet"]  # an outcome has no folds
     assert line(result, "best_of_n", "quiet").per_problem == line(result, "best_of_n", "prm:min").per_problem
 
 
