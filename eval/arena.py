@@ -7,7 +7,6 @@ are `prm.eval.results`'s.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -276,7 +275,9 @@ class EvalArena:
     ) -> Candidates:
         how = self.need_named().aggregation
         folded = [aggregate(found.scores, how) if found else UNCHOOSABLE for found in scores]
-        copies = Counter(solutions)
+        members: dict[tuple[str, ...], list[int]] = {}
+        for index, solution in enumerate(solutions):
+            members.setdefault(solution, []).append(index)
         read = {solution: found for solution, found in zip(solutions, scores, strict=True) if found}
         cost = Cost(
             verifier_tokens=sum(found.tokens for found in read.values()),
@@ -291,7 +292,7 @@ class EvalArena:
             generator_bill=self._sampled(graded),
             verifier_bill=bill_of(cost, **self.verifier_prices),
             steps=tuple(solutions),
-            readings=tuple(Reading(found.tokens, copies[solution]) for solution, found in read.items()),
+            readings=tuple(Reading(found.tokens, tuple(members[solution])) for solution, found in read.items()),
         )
 
     def _sampled(self, graded: GradedRollouts) -> Bill:

@@ -42,10 +42,10 @@ class StepVerifier(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """A distinct solution that the verifier read once: its tokens, and how many of the M candidates it stands for."""
+    """What the verifier read once: its tokens, and which of the M candidates it stands for."""
 
     tokens: int
-    copies: int
+    members: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -183,18 +183,18 @@ def at_n(candidates: Candidates, n: int) -> Bill:
     """What n of the M candidates cost, on average over all subsets.
 
     Every sample has to be generated, so the generator's bill grows with n, all but the prompt, which is read once. The
-    verifier reads a solution once however often it was drawn: one with m copies is among n samples with the chance
+    verifier reads a solution once however often it was drawn: one that stands for m samples is among n samples with the chance
     1 - C(M-m, n) / C(M, n).
     """
     total = len(candidates)
     generator_bill = candidates.generator_bill.of_some(n, total)
     tokens = Counter[int]()
     for reading in candidates.readings:
-        tokens[reading.copies] += reading.tokens
+        tokens[len(reading.members)] += reading.tokens
     if not tokens.total():
         return generator_bill
     subsets = comb(total, n)
-    expected = sum(read * (1 - comb(total - copies, n) / subsets) for copies, read in tokens.items())
+    expected = sum(read * (1 - comb(total - m, n) / subsets) for m, read in tokens.items())
     return generator_bill + candidates.verifier_bill.scaled(expected / tokens.total())
 
 

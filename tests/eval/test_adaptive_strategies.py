@@ -37,7 +37,7 @@ def pool(world: SimpleNamespace, classes: list[int], scores: list[float], right:
         tuple(scores),
         generator_bill=bill_of(Cost(generated_tokens=10 * n), generator_parameters=1, verifier_parameters=0),
         verifier_bill=bill_of(Cost(verifier_tokens=20 * n), generator_parameters=0, verifier_parameters=1),
-        readings=tuple(Reading(20, 1) for _ in classes),
+        readings=tuple(Reading(20, (index,)) for index in range(n)),
     )
 
 

@@ -93,7 +93,7 @@ def test_the_bill_of_n_samples_is_the_mean_over_all_subsets(world: SimpleNamespa
         [0.5] * 5,
         generator_bill=generator_bill,
         verifier_bill=verifier_bill,
-        readings=tuple(Reading(tokens[s], solutions.count(s)) for s in tokens),
+        readings=tuple(Reading(tokens[s], tuple(i for i in range(5) if solutions[i] == s)) for s in tokens),
     )
     for n in range(1, 6):
         subsets = [set(subset) for subset in combinations(range(5), n)]
