@@ -183,8 +183,8 @@ def at_n(candidates: Candidates, n: int) -> Bill:
     """What n of the M candidates cost, on average over all subsets.
 
     Every sample has to be generated, so the generator's bill grows with n, all but the prompt, which is read once. The
-    verifier reads a solution once however often it was drawn: one that stands for m samples is among n samples with the chance
-    1 - C(M-m, n) / C(M, n).
+    verifier reads a solution once however often it was drawn: a reading for m samples is among n of them with the
+    chance 1 - C(M-m, n) / C(M, n).
     """
     total = len(candidates)
     generator_bill = candidates.generator_bill.of_some(n, total)
