@@ -12,7 +12,7 @@ difficulties are only comparable under these.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -93,15 +93,20 @@ class Policy:
         """What a problem of this difficulty gets; the budget as in `plan`."""
         return self.plan(n, flops).choices[int(self.bins.of([difficulty])[0])]
 
-    def check(self, conditions: Mapping[str, Any], path: str | Path = "the policy") -> None:
+    def check(
+        self, conditions: Mapping[str, Any], path: str | Path = "the policy", *, unless: Collection[str] = ()
+    ) -> None:
         """Refuse a run that it was not made for.
+
+        Args:
+            unless: conditions that may differ.
 
         Raises:
             ConfigError: the first condition that differs, with both values.
         """
         for name, made_with in self.conditions.items():
             here = conditions.get(name)
-            if here != made_with:
+            if here != made_with and name not in unless:
                 raise ConfigError(
                     f"{path} was made with {name}={made_with!r}, and this run has {here!r}: difficulties and costs "
                     "are not comparable. Use the same, or make a policy for these: --approach compute_optimal"

@@ -7,7 +7,6 @@ which verifiers of a run have one, and refuses what cannot work before anything 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,9 @@ from .allocation import split_folds
 from .arena import EvalArena
 from .cost import mean_bill
 from .difficulty import BINNINGS, Binning, Measure, measure_named
+from .inputs import Inputs
 from .policy import Policy
+from .policy_conditions import check_conditions, conditions_of, known_before
 from .policy_finding import PolicyFinding
 from .policy_fit import FitSettings, choosable, fit_policy
 from .results import MethodResult, find, method_result
@@ -81,12 +82,33 @@ def fit_settings(config: EvalConfig) -> FitSettings:
     return FitSettings(config.difficulty_bins or BINS, cast(Binning, binning), FOLDS, config.seed)
 
 
-def check_policies(config: EvalConfig, arenas: Sequence[EvalArena], guides: frozenset[str]) -> Policy | None:
-    """The policy to be followed, where there is one.
+def read_policy(config: EvalConfig, inputs: Inputs) -> Policy | None:
+    """The policy to be followed, where there is one; what is wrong with it is said before a model is loaded, as far as
+    that can be known.
 
     Raises:
-        ConfigError, DataError, MissingFileError: it is no policy, was made for something else, or policies are to be
-            made and cannot be.
+        ConfigError, DataError, MissingFileError: it is no policy, or was made for something else.
+    """
+    if config.policy is None:
+        return None
+    policy = Policy.load(config.policy)
+    _check_same_bins(config, policy)
+    check_conditions(policy, known_before(config, inputs, policy), config.policy)
+    most = max(
+        (choice.n for plan in policy.budgets for choice in plan.choices if not strategy_of(choice).live), default=0
+    )
+    if most > config.n:
+        raise ConfigError(f"{config.policy} chooses among up to {most} samples, and n is {config.n}; give n={most}")
+    return policy
+
+
+def check_policies(
+    config: EvalConfig, policy: Policy | None, arenas: Sequence[EvalArena], guides: frozenset[str]
+) -> None:
+    """See that the policy can be followed, where there is one, and that policies can be made where they are asked for.
+
+    Raises:
+        ConfigError: they cannot.
     """
     guided = _guided(config, arenas, guides)
     if APPROACH in config.approach:
@@ -94,19 +116,9 @@ def check_policies(config: EvalConfig, arenas: Sequence[EvalArena], guides: froz
         _check_probes(measures_of(config), guided)
         problems = guided[0].workshop.problems
         split_folds(len(problems), FOLDS, config.seed, clusters_of(problems))
-    if config.policy is None:
-        return None
-    policy = Policy.load(config.policy)
-    _check_same_bins(config, policy)
-    _check_probes([policy.measure], guided)
-    arena = _arena_for(policy, guided) or guided[0]
-    policy.check(conditions_of(arena), config.policy)
-    most = max(
-        (choice.n for plan in policy.budgets for choice in plan.choices if not strategy_of(choice).live), default=0
-    )
-    if most > config.n:
-        raise ConfigError(f"{config.policy} chooses among up to {most} samples, and n is {config.n}; give n={most}")
-    return policy
+    if policy is not None:
+        _check_probes([policy.measure], guided)
+        check_conditions(policy, conditions_of(_arena_for(policy, guided) or guided[0]), str(config.policy))
 
 
 def _guided(config: EvalConfig, arenas: Sequence[EvalArena], guides: frozenset[str]) -> list[EvalArena]:
@@ -145,20 +157,6 @@ def _check_same_bins(config: EvalConfig, policy: Policy) -> None:
                 f"{config.policy} was made for other bins: {name}={made[name]!r}, not {value!r}. Drop {name}, or make "
                 f"a policy for it with --approach {APPROACH}"
             )
-
-
-def conditions_of(arena: EvalArena) -> dict[str, Any]:
-    """What a policy of this arena holds for, as JSON values."""
-    named, settings = arena.need_named(), arena.workshop.settings
-    conditions = {
-        "verifier": named.facts.store_key,
-        "aggregation": named.aggregation,
-        **{name: settings.generator_key.get(name) for name in ("revision", "prompt")},
-        **settings.sampling.to_dict(),
-        **{name: getattr(settings, name) for name in ("beam_width", "num_iterations", "lookahead")},
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(conditions))
-    return plain
 
 
 def _arena_for(policy: Policy, arenas: Sequence[EvalArena]) -> EvalArena | None:

@@ -20,7 +20,7 @@ from .inputs import Inputs
 from .loading import folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
 from .policy import Policy
-from .policy_run import APPROACH, check_policies
+from .policy_run import APPROACH, check_policies, read_policy
 from .quality import FirstError
 from .search.base import SearchStrategy, StepVerifier
 from .search.strategies import SEQUENTIAL, STRATEGIES, strategies_named
@@ -79,6 +79,7 @@ def prepare(
     Raises:
         ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
     """
+    policy = read_policy(config, inputs)
     named = load_verifiers(config, inputs, verifiers)
     strategies = _strategies(config, [item.spec.kind for item in named])
     search_ns = sorted(set(config.search_n or [inputs.n])) if any(s.live and s.kinds for s in strategies) else []
@@ -104,6 +105,7 @@ def prepare(
         )
         arenas = _arenas(config, workshop, named)
         guides = frozenset(item.name for item in named)
+        check_policies(config, policy, arenas, guides)
         return Run(
             config=config,
             seed=seed,
@@ -114,7 +116,7 @@ def prepare(
             ns=ns,
             search_ns=search_ns,
             first_error=_truth(inputs.problems),
-            policy=check_policies(config, arenas, guides),
+            policy=policy,
             larger=larger,
             repeats=repeats,
         )

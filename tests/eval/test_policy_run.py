@@ -139,7 +139,6 @@ def test_a_policy_for_other_bins_or_another_verifier_is_refused(
         ({"difficulty": ["agreement"]}, r"made for other bins: difficulty=\['scores'\]"),
         ({"difficulty_samples": 9}, r"difficulty_samples=2, not 9"),
         ({"temperature": 0.5}, r"made with temperature=1.0, and this run has 0.5"),
-        ({"beam_width": 2}, r"made with beam_width=4, and this run has 2"),
         ({"n": 1}, r"chooses among up to \d samples, and n is 1; give n="),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -153,6 +152,64 @@ def test_a_policy_for_other_bins_or_another_verifier_is_refused(
         run_eval(follow(made, tmp_path / "refused", policy="nowhere.json"), **models)
     with pytest.raises(ConfigError, match="needs a verifier that is no control"):
         run_eval(follow(made, tmp_path / "refused", approach=[]), generator=models["generator"])
+
+
+@pytest.mark.parametrize(
+    ("choices", "options", "refused"),
+    [
+        (("majority", "best_of_n"), {"lookahead": 2, "beam_width": 2, "num_iterations": 9}, ""),
+        (("majority", "beam_search"), {"lookahead": 2}, ""),
+        (("majority", "rebase"), {"beam_width": 2}, ""),
+        (("majority", "rebase"), {"num_iterations": 9}, "made with num_iterations=40, and this run has 9"),
+        (("majority", "dvts"), {"beam_width": 8}, "made with beam_width=4, and this run has 8"),
+        (("majority", "dvts"), {"lookahead": 2, "beam_width": 2}, "made with beam_width=4, and this run has 2"),
+    ],
+)
+def test_a_shape_that_no_choice_of_a_policy_uses_may_differ(
+    made: SimpleNamespace,
+    models: dict[str, Any],
+    tmp_path: Path,
+    choices: tuple[str, ...],
+    options: dict[str, Any],
+    refused: str,
+) -> None:
+    policy = made.result.policies[0].policy
+    chosen = (Choice(choices[0], 4), *(Choice(choices[1], 8) for _ in range(len(policy.bins) - 1)))
+    path = replace(policy, budgets=(BudgetPlan(8, 1e9, chosen),)).save(tmp_path / "policy.json")
+    following = follow(made, tmp_path / "run", policy=str(path), num_problems=10, **options)
+    if not refused:
+        line = run_eval(following, **models).find("compute_optimal_scores", 8, "perfect")
+        assert 0 < line.accuracy.mean <= 1
+        return
+    with pytest.raises(ConfigError, match=refused):
+        run_eval(following, **models)
+
+
+@pytest.mark.parametrize(
+    ("condition", "options", "message"),
+    [
+        ("temperature", {"temperature": 0.5}, "made with temperature=1.0, and this run has 0.5"),
+        ("prompt", {"prompt_template": "{problem} ="}, "made with prompt="),
+        ("verifier", {}, "made with verifier='0123456789abcdef', and this run has"),
+        ("revision", {}, "made with revision='1', and this run has"),
+    ],
+)
+def test_a_policy_for_another_run_is_refused_before_a_model_is_loaded(
+    made: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    condition: str,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    from prm.eval import loading
+
+    monkeypatch.setattr(loading, "_lazy", lambda *_: pytest.fail("a model is asked for"))
+    policy = made.result.policies[0].policy
+    path = replace(policy, conditions={condition: policy.conditions[condition]}).save(tmp_path / "policy.json")
+    models = {"model_name_or_path": "embedded:generator", "prm_path": ["prm=embedded:base"]}
+    with pytest.raises(ConfigError, match=message):
+        run_eval(follow(made, tmp_path / "run", policy=str(path), **{**models, **options}))
 
 
 def test_settings_of_policies_that_make_no_sense_are_refused_before_anything_is_sampled(
