@@ -63,14 +63,21 @@ def show(config: EvalConfig, result: EvalResult) -> None:
 
 
 def show_problems(run: Run, result: EvalResult) -> None:
-    """Write the pages of the problems that the config asks for, from what the store has, and say where they are."""
-    from .report.problem_pages import write_problem_pages
+    """Write the pages of the problems that the config asks for, from what the store has, and say where they are.
 
+    Raises:
+        ConfigError: some names are of no problem; the other pages are written.
+    """
+    from .report.problem_pages import no_such_problem, problems_named, write_problem_pages
+
+    indices, unknown = problems_named(result, run.config.problem)
     try:
-        for page in write_problem_pages(run, result, run.config.problem):
+        for page in write_problem_pages(run, result, indices):
             print(f"problem: {page}")
     finally:
         run.workshop.close()
+    if unknown:
+        raise no_such_problem(result, unknown)
 
 
 def finished_result(config: EvalConfig, settings: dict[str, Any]) -> EvalResult | None:

@@ -3,6 +3,7 @@ of the live searches, the solutions that verifiers chose, and where truth and ve
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,6 @@ from prm.errors import ConfigError
 from prm.report.formatting import Column, Value
 from prm.report.page import ScoredStep, Section, Solution, Table, render_report
 from prm.report.page import write_report as write_page
-from prm.spelling import hint
 
 from ..arena import EvalArena
 from ..results import MethodResult, method_title
@@ -33,40 +33,51 @@ PROBLEM_IDS = "per_problem.jsonl"
 METHODS = "What each method makes of it: the chance to be right, over subsets of samples and ties."
 
 
-def write_problem_pages(run: Run, result: EvalResult, wanted: Sequence[str]) -> list[Path]:
-    """Write a page for each problem that is asked for into `problems/` of the output directory.
+def write_problem_pages(run: Run, result: EvalResult, indices: Sequence[int]) -> list[Path]:
+    """Write the pages of the problems at these places into `problems/` of the output directory.
 
     Args:
         run: prepared for the same config as `result`; what it needs is in the store.
-        wanted: ids of problems, or `worst:K` for the K problems where the best method loses most against pass@n.
-
-    Raises:
-        ConfigError: no such problem.
     """
-    indices = problems_named(result, wanted)
+    if not indices:
+        return []
     searches = [GrownSearches.of(arena, indices) for arena in _with_searches(run, result)]
     folder = Path(run.config.output_dir) / FOLDER
     return [_write(run, result, searches, index, folder) for index in indices]
 
 
-def problems_named(result: EvalResult, wanted: Sequence[str]) -> list[int]:
-    """The places of the problems that are asked for.
+def problems_named(result: EvalResult, wanted: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The places of the problems that are asked for, and the names that no problem has.
 
-    Raises:
-        ConfigError: no such problem.
+    Args:
+        wanted: ids of problems, or `worst:K` for the K problems where the best method loses most against pass@n.
     """
     places = {problem.unique_id: index for index, problem in enumerate(result.problems)}
     found: list[int] = []
-    for name in wanted:
+    unknown: list[str] = []
+    for name in dict.fromkeys(wanted):
         worst = re.fullmatch(rf"{WORST}:(\d+)", name)
         if worst:
             found += _by_regret(result)[: int(worst[1])]
         elif name in places:
             found.append(places[name])
         else:
-            near = hint(name, places, f"{PROBLEM_IDS} has their ids")
-            raise ConfigError(f"no problem of this run is called {name!r}; {near}; {WORST}:20 names the worst twenty")
-    return list(dict.fromkeys(found))
+            unknown.append(name)
+    return list(dict.fromkeys(found)), unknown
+
+
+def no_such_problem(result: EvalResult, unknown: Sequence[str]) -> ConfigError:
+    """What to say of names that no problem has: the nearest ids, and where all of them are."""
+    ids = [problem.unique_id for problem in result.problems]
+    said = " or ".join(" ".join(filter(None, [repr(name), _nearest(name, ids)])) for name in unknown)
+    return ConfigError(
+        f"no problem of this run is called {said}; {PROBLEM_IDS} has their ids, and {WORST}:20 names the worst twenty"
+    )
+
+
+def _nearest(name: str, ids: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, ids, n=1)
+    return f"(did you mean {near[0]!r}?)" if near else ""
 
 
 def page_name(unique_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         "orm": world.Verifier(world.truth, name="orm", spec=world.orm),
         "blind": world.Verifier(lambda p, s: [0.5] * len(s), name="blind"),
     }
+    for name, verifier in verifiers.items():
+        verifier.revision = name  # by which a run that is gone on with knows it again
     config = EvalConfig(
         output_dir=str(folder),
         model_name_or_path="in memory",
@@ -119,17 +122,30 @@ def test_every_drawn_step_is_in_the_tree_with_its_fate(shown: SimpleNamespace) -
             assert sorted(fates) == sorted(rows[problem.unique_id]["nodes"]["fate"])
 
 
-def test_an_unknown_problem_is_refused_and_one_named_twice_has_one_page(shown: SimpleNamespace) -> None:
+def test_a_problem_named_twice_has_one_page(shown: SimpleNamespace) -> None:
     name = shown.result.problems[3].unique_id
-    assert problems_named(shown.result, [name, name]) == [3]
-    with pytest.raises(ConfigError, match=r"no problem of this run is called 'nobody'.*per_problem\.jsonl"):
-        problems_named(shown.result, ["nobody"])
-    with pytest.raises(ConfigError, match=f"did you mean '{re.escape(name)}'"):
-        problems_named(shown.result, [name + "1"])
+    assert problems_named(shown.result, [name, name]) == ([3], [])
+
+
+def test_an_unknown_problem_is_said_behind_the_pages_of_the_others(
+    shown: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(shown.folder, folder)
+    shutil.rmtree(folder / "problems")
+    first, other = (problem.unique_id for problem in shown.result.problems[2:4])
+    config = parse_arguments(["--from", str(folder), "--problem", "nobody", first, other + "x", "worst:1"])
+    with pytest.raises(ConfigError) as refused:
+        run_eval(config, verifiers=shown.verifiers, generator=shown.generator)
+    worst = shown.result.problems[problems_named(shown.result, ["worst:1"])[0][0]].unique_id
+    assert {page.name for page in (folder / "problems").iterdir()} == {page_name(first), page_name(worst)}
+    assert capsys.readouterr().out.count("problem: ") == len({first, worst})
+    said = str(refused.value)
+    assert f"is called 'nobody' or '{other}x' (did you mean '{other}'?)" in said and "per_problem.jsonl" in said
 
 
 def test_the_worst_problems_are_those_where_the_best_method_loses_most(shown: SimpleNamespace) -> None:
-    worst = problems_named(shown.result, ["worst:12"])
+    worst, _ = problems_named(shown.result, ["worst:12"])
     oracle = shown.result.find("pass_at_n", 4).per_problem
     best = next(line for line in shown.result.methods if line.key == shown.result.best.key).per_problem
     losses = [oracle[index] - best[index] for index in worst]
