@@ -18,7 +18,7 @@ from prm.scoring_spec import ScoringSpec
 from prm.verifier import StepScores
 from prm.workers import Advance
 
-from .cost import Bill, bill_of, recorded_bill
+from .cost import Bill, SampleBills, bill_of, recorded_bill
 from .models import NamedVerifier
 from .sample_store import Row, problem_key
 from .sampling import GradedRollouts, make_rollout
@@ -134,7 +134,7 @@ class EvalArena:
     def _samples(self) -> list[Candidates]:
         pools = self.workshop.samples
         if self.named is None:
-            return [_unscored(graded, self._sampled(graded)) for graded in pools]
+            return [_unscored(graded, self._sampled(graded), self._one_by_one(graded)) for graded in pools]
         return [
             self._scored(graded, solutions, scores, seconds=row["seconds"])
             for graded, solutions, scores, row in zip(
@@ -290,6 +290,7 @@ class EvalArena:
             classes=graded.classes,
             scores=_choosable(folded, graded),
             generator_bill=self._sampled(graded),
+            sample_bills=self._one_by_one(graded),
             verifier_bill=bill_of(cost, **self.verifier_prices),
             steps=tuple(solutions),
             readings=tuple(Reading(found.tokens, tuple(members[solution])) for solution, found in read.items()),
@@ -298,6 +299,12 @@ class EvalArena:
     def _sampled(self, graded: GradedRollouts) -> Bill:
         """What the shared samples of a problem cost, whoever drew them."""
         return recorded_bill(graded.rollouts) if self.workshop.recorded else self._drawn(graded)
+
+    def _one_by_one(self, graded: GradedRollouts) -> SampleBills:
+        """What each of the shared samples cost by itself."""
+        if self.workshop.recorded:
+            return SampleBills.recorded(graded.rollouts)
+        return SampleBills.priced(graded.rollouts, **self.workshop.generator_prices)
 
     def _drawn(self, graded: GradedRollouts) -> Bill:
         spent = sum((rollout.cost for rollout in graded.rollouts), Cost())
@@ -315,9 +322,14 @@ def _columns(row: Row) -> Iterator[tuple[list[float] | None, int, int]]:
     return zip(*(row[name] for name in SCORE_COLUMNS), strict=True)
 
 
-def _unscored(graded: GradedRollouts, bill: Bill) -> Candidates:
+def _unscored(graded: GradedRollouts, bill: Bill, each: SampleBills | None = None) -> Candidates:
     return Candidates(
-        graded.problem, _correct(graded), graded.classes, generator_bill=bill, solutions=_equal_solutions(graded)
+        graded.problem,
+        _correct(graded),
+        graded.classes,
+        generator_bill=bill,
+        sample_bills=each,
+        solutions=_equal_solutions(graded),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import mul
 
 from prm.errors import ConfigError
 from prm.rollouts import Cost, Rollout
@@ -130,6 +131,57 @@ def recorded_bill(rollouts: Sequence[Rollout]) -> Bill:
     known = all(rollout.cost.flops for rollout in rollouts)
     tokens = bill_of(cost, generator_parameters=0, verifier_parameters=0)
     return replace(tokens, generator_flops=cost.flops if known else math.nan)
+
+
+def without_prompt(cost: Cost) -> Cost:
+    """The part of a sample's cost that is its own, whoever read its prompt: what it generated, what that attends to,
+    and its time. Recorded FLOPs are split by tokens."""
+    prompt, through = cost.prefilled_tokens + cost.cached_tokens, cost.generated_tokens + cost.prefilled_tokens
+    read = (prompt * (prompt + 1) - cost.cached_tokens * (cost.cached_tokens + 1)) // 2
+    return Cost(
+        generated_tokens=cost.generated_tokens,
+        attended_tokens=max(cost.attended_tokens - read, 0),
+        flops=cost.flops * cost.generated_tokens / through if through else cost.flops,
+        seconds=cost.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class SampleBills:
+    """What each of the M samples of one prompt costs without the prompt, which they share (`without_prompt`).
+
+    Attributes:
+        tokens, flops, seconds: (M,) of each sample.
+    """
+
+    tokens: tuple[float, ...]
+    flops: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    @classmethod
+    def priced(cls, rollouts: Sequence[Rollout], **prices: float) -> SampleBills:
+        """Of samples drawn here, at the prices of `bill_of`."""
+        own = [without_prompt(rollout.cost) for rollout in rollouts]
+        return cls._of(own, [bill_of(cost, **prices).generator_flops for cost in own])
+
+    @classmethod
+    def recorded(cls, rollouts: Sequence[Rollout]) -> SampleBills:
+        """Of samples that say themselves what they cost; nan where one does not say its FLOPs."""
+        own = [without_prompt(rollout.cost) for rollout in rollouts]
+        known = [bool(rollout.cost.flops) for rollout in rollouts]
+        return cls._of(own, [cost.flops if said else math.nan for cost, said in zip(own, known, strict=True)])
+
+    @classmethod
+    def _of(cls, own: Sequence[Cost], flops: Sequence[float]) -> SampleBills:
+        tokens, seconds = zip(*((cost.generated_tokens, cost.seconds) for cost in own), strict=True)
+        return cls(tokens, tuple(flops), seconds)
+
+    def drawn(self, chances: Sequence[float]) -> Bill:
+        """The expected bill where each sample is drawn with a chance of its own, (M,)."""
+        tokens, flops, seconds = (
+            math.fsum(map(mul, chances, column)) for column in (self.tokens, self.flops, self.seconds)
+        )
+        return Bill(generated_tokens=tokens, generator_flops=flops, seconds=seconds)
 
 
 def mean_bill(bills: Iterable[Bill]) -> Bill:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from prm.stats.sequential import vote_until_sure
 
-from .base import Arena, Kinds, ProblemResult, at_shares
+from .base import Arena, Kinds, ProblemResult, at_stop
 
 CONFIDENCE = 0.95  # the paper's
 
@@ -34,8 +34,9 @@ class AdaptiveConsistency:
                 n,
                 confidence=self.confidence,
                 weights=pool.weights if self.weighted else None,
+                groups=pool.read_together,
                 subsets=arena.subsets,
                 seed=arena.seed,
             )
-            results.append(ProblemResult(found.accuracy, at_shares(pool, found.shares), found.samples))
+            results.append(ProblemResult(found.accuracy, at_stop(pool, found), found.samples))
         return results

@@ -7,17 +7,18 @@ samples come from, how they are stored and graded is the arena's business (`prm.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import comb
+from functools import cached_property
 from typing import Protocol
 
 from prm.problems import Problem
 from prm.scoring_spec import ScoringSpec
+from prm.stats.estimators import subset_shares
+from prm.stats.sequential import Stopped
 from prm.verifier import StepScores
 
-from ..cost import Bill
+from ..cost import Bill, SampleBills
 from .allotment import Allotment
 
 Kinds = frozenset[str]
@@ -57,6 +58,7 @@ class Candidates:
         classes: equivalence class of the answer; -1 for a candidate that does not vote.
         scores: aggregated verifier score, `UNCHOOSABLE` where there is none; empty without a verifier.
         generator_bill: what sampling all M cost.
+        sample_bills: what each sample costs by itself; `None` where all are billed alike.
         verifier_bill: what scoring all M cost.
         readings: what was scored, for equal samples are read once; empty where M is the only n.
         solutions: equal numbers for equal texts; -1 for a candidate that does not vote; empty where nobody asks.
@@ -68,6 +70,7 @@ class Candidates:
     classes: tuple[int, ...]
     scores: tuple[float, ...] = ()
     generator_bill: Bill = NOTHING
+    sample_bills: SampleBills | None = None
     verifier_bill: Bill = NOTHING
     readings: tuple[Reading, ...] = ()
     solutions: tuple[int, ...] = ()
@@ -79,6 +82,21 @@ class Candidates:
     @property
     def bill(self) -> Bill:
         return self.generator_bill + self.verifier_bill
+
+    @property
+    def read_together(self) -> tuple[tuple[int, ...], ...]:
+        """The members of each reading: sets of samples, one of which drawn makes the verifier read for all."""
+        return tuple(reading.members for reading in self.readings)
+
+    @cached_property
+    def own_bill(self) -> Bill:
+        """What all samples cost without their prompt, as far as each has a bill of its own."""
+        return self.sample_bills.drawn([1.0] * len(self)) if self.sample_bills else NOTHING
+
+    @cached_property
+    def shared_bill(self) -> Bill:
+        """The rest of what sampling cost: the prompt, read once or more often."""
+        return self.generator_bill + self.own_bill.scaled(-1)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -187,21 +205,32 @@ def at_n(candidates: Candidates, n: int) -> Bill:
     chance 1 - C(M-m, n) / C(M, n).
     """
     total = len(candidates)
-    generator_bill = candidates.generator_bill.of_some(n, total)
-    tokens = Counter[int]()
-    for reading in candidates.readings:
-        tokens[len(reading.members)] += reading.tokens
-    if not tokens.total():
-        return generator_bill
-    subsets = comb(total, n)
-    expected = sum(read * (1 - comb(total - m, n) / subsets) for m, read in tokens.items())
-    return generator_bill + candidates.verifier_bill.scaled(expected / tokens.total())
+    lacking = subset_shares(total, n)
+    generated = candidates.own_bill.scaled(n / total) + candidates.shared_bill.of_some(n, total)
+    return generated + _read(candidates, (1 - lacking[total - len(one.members)] for one in candidates.readings))
 
 
-def at_shares(candidates: Candidates, shares: Sequence[float]) -> Bill:
-    """What it costs on average to draw k of the M candidates with the chance `shares[k - 1]`, stopping by a rule that
-    looks at what it has drawn. Each sample is billed at the mean price: exact (Wald) where price and stopping have
-    nothing to do with each other, else an approximation whose error shrinks with M; distinct readings of the verifier
-    are taken as those of a random subset of that size."""
-    bills = (at_n(candidates, k).scaled(share) for k, share in enumerate(shares, start=1) if share > 0)
-    return sum(bills, NOTHING)
+def at_stop(candidates: Candidates, stopped: Stopped) -> Bill:
+    """What a rule costs that stops by what it has drawn, on average over its orders: each sample by its own chance to
+    be drawn, the prompt by how many are, each reading by the chance that one of its members is.
+
+    Args:
+        stopped: what the rule did on these candidates, with their `readings` as its groups.
+    """
+    total = len(candidates)
+    own = candidates.sample_bills.drawn(stopped.drawn) if candidates.sample_bills else NOTHING
+    shared = (
+        candidates.shared_bill.of_some(k, total).scaled(share)
+        for k, share in enumerate(stopped.shares, start=1)
+        if share > 0
+    )
+    return sum(shared, own) + _read(candidates, stopped.touched)
+
+
+def _read(candidates: Candidates, chances: Iterable[float]) -> Bill:
+    """What the verifier costs where it makes each of the readings with a chance of its own."""
+    tokens = sum(reading.tokens for reading in candidates.readings)
+    if not tokens:
+        return NOTHING
+    expected = sum(one.tokens * chance for one, chance in zip(candidates.readings, chances, strict=True))
+    return candidates.verifier_bill.scaled(expected / tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from prm.stats.sequential import first_above, vote_by_windows
 
-from .base import Arena, Kinds, ProblemResult, at_shares
+from .base import Arena, Kinds, ProblemResult, at_stop
 
 WINDOW = 4  # the paper takes 4 to 8
 THRESHOLD = 0.9
@@ -26,9 +26,15 @@ class EarlyStop:
         results = []
         for pool in arena.samples():
             found = vote_by_windows(
-                pool.classes, pool.correct, n, window=self.window, subsets=arena.subsets, seed=arena.seed
+                pool.classes,
+                pool.correct,
+                n,
+                window=self.window,
+                groups=pool.read_together,
+                subsets=arena.subsets,
+                seed=arena.seed,
             )
-            results.append(ProblemResult(found.accuracy, at_shares(pool, found.shares), found.samples))
+            results.append(ProblemResult(found.accuracy, at_stop(pool, found), found.samples))
         return results
 
 
@@ -46,6 +52,6 @@ class ThresholdStop:
     def evaluate(self, arena: Arena, n: int) -> list[ProblemResult]:
         results = []
         for pool in arena.samples():
-            found = first_above(pool.scores, pool.correct, n, threshold=self.threshold)
-            results.append(ProblemResult(found.accuracy, at_shares(pool, found.shares), found.samples))
+            found = first_above(pool.scores, pool.correct, n, threshold=self.threshold, groups=pool.read_together)
+            results.append(ProblemResult(found.accuracy, at_stop(pool, found), found.samples))
         return results

@@ -5,13 +5,17 @@ samples that exist: `first_above` exactly, the votes over random orders that dep
 nested in n, so that rules, verifiers and caps are compared on the same orders. Nothing here looks at a label but to
 grade the final answer; ties are shared evenly.
 
-Shapes: `correct` (M,) bool, `classes` (M,) int with `NO_ANSWER` for samples that do not vote, `scores` (M,) float.
+What was drawn depends on what it says: a rule that stops at the first good sample draws few others. So each rule also
+says how likely each sample is drawn, along the very orders that it stops in, and what samples cost is summed by that.
+
+Shapes: `correct` (M,) bool, `classes` (M,) int with `NO_ANSWER` for samples that do not vote, `scores` (M,) float;
+`groups` are sets of samples, by their indices, of which something is known to be spent once one of them is drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,10 +24,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prm.errors import ConfigError
-from prm.stats.estimators import TIE_TOLERANCE, _answer_groups, _check_n, _vector, best_of_n
+from prm.stats.estimators import TIE_TOLERANCE, _answer_groups, _check_n, _vector, best_of_n, subset_shares
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Groups = Sequence[Sequence[int]]
 Settled = Callable[[int, FloatArray, FloatArray, IntArray], NDArray[np.bool_]]
 """From the number of samples drawn, the heaviest and the second heaviest class (A,), and the latest votes (A, t):
 which of A orders need no further sample."""
@@ -36,10 +41,14 @@ class Stopped:
     Attributes:
         accuracy: the chance that its final answer is right.
         shares: the chance that it draws k samples, for k = 1..n.
+        drawn: (M,) the chance of each sample to be drawn before it stops.
+        touched: the chance of each group that any of its members is drawn.
     """
 
     accuracy: float
     shares: tuple[float, ...]
+    drawn: tuple[float, ...]
+    touched: tuple[float, ...] = ()
 
     @property
     def samples(self) -> float:
@@ -54,6 +63,7 @@ def vote_until_sure(
     *,
     confidence: float = 0.95,
     weights: ArrayLike | None = None,
+    groups: Groups = (),
     subsets: int = 2048,
     seed: int = 0,
 ) -> Stopped:
@@ -76,11 +86,18 @@ def vote_until_sure(
     def settled(drawn: int, first: FloatArray, second: FloatArray, votes: IntArray) -> NDArray[np.bool_]:
         return first >= np.interp(second, seconds, needed) - TIE_TOLERANCE
 
-    return _replayed(classes, correct, n, settled, weights=weights, subsets=subsets, seed=seed)
+    return _replayed(classes, correct, n, settled, weights=weights, groups=groups, subsets=subsets, seed=seed)
 
 
 def vote_by_windows(
-    classes: ArrayLike, correct: ArrayLike, n: int, *, window: int, subsets: int = 2048, seed: int = 0
+    classes: ArrayLike,
+    correct: ArrayLike,
+    n: int,
+    *,
+    window: int,
+    groups: Groups = (),
+    subsets: int = 2048,
+    seed: int = 0,
 ) -> Stopped:
     """Early-stopping self-consistency (Li et al., arXiv 2401.10480, section 2.2).
 
@@ -98,14 +115,18 @@ def vote_by_windows(
     def settled(drawn: int, first: FloatArray, second: FloatArray, last: IntArray) -> NDArray[np.bool_]:
         return (last == last[:, :1]).all(axis=1) & (last[:, 0] >= 0) & (drawn % window == 0)
 
-    return _replayed(classes, correct, n, settled, latest=window, subsets=subsets, seed=seed)
+    return _replayed(classes, correct, n, settled, latest=window, groups=groups, subsets=subsets, seed=seed)
 
 
-def first_above(scores: ArrayLike, correct: ArrayLike, n: int, *, threshold: float) -> Stopped:
+def first_above(scores: ArrayLike, correct: ArrayLike, n: int, *, threshold: float, groups: Groups = ()) -> Stopped:
     """The first sample whose score reaches a threshold, else the best of n; exact over all orders.
 
     Of M samples K reach the threshold. By symmetry each of these is equally likely to come first, and among the
     first j samples there is none with the chance C(M-K, j) / C(M, j).
+
+    A set A of samples is touched where the first of all that are in A or reach the threshold is in A and among the
+    first n: what comes before that one neither stops the drawing nor belongs to A. Of these U samples each is equally
+    likely to come first, wherever that is, and so the chance is |A| / U * (1 - C(M-U, n) / C(M, n)).
 
     Raises:
         ConfigError: n is not between 1 and M.
@@ -116,13 +137,20 @@ def first_above(scores: ArrayLike, correct: ArrayLike, n: int, *, threshold: flo
     _check_n(n, len(right))
     good = values >= threshold
     total, below = len(right), int((~good).sum())
+    lacking = subset_shares(total, n)  # C(i, n) / C(M, n)
+
+    def touched(members: IntArray) -> float:
+        either = total - below + int((~good[members]).sum())
+        return len(members) / either * (1 - float(lacking[total - either]))
+
     none = [math.comb(below, j) / math.comb(total, j) for j in range(n + 1)]
     shares = [before - after for before, after in pairwise(none)]
     shares[-1] += none[-1]  # nobody reached it, and n are drawn
     accuracy = (1 - none[-1]) * float(right[good].mean()) if good.any() else 0.0
     if none[-1]:
         accuracy += none[-1] * best_of_n(values[~good], right[~good], n)
-    return Stopped(accuracy, tuple(shares))
+    drawn = _of_each([(i,) for i in range(total)], touched)
+    return Stopped(accuracy, tuple(shares), drawn, _of_each(groups, touched))
 
 
 def chance_of_lead(first: ArrayLike, second: ArrayLike) -> FloatArray:
@@ -182,13 +210,14 @@ def _replayed(
     *,
     weights: ArrayLike | None = None,
     latest: int = 0,
+    groups: Groups,
     subsets: int,
     seed: int,
 ) -> Stopped:
     """Draw along every order until it is settled or n samples are drawn, then vote; the rule is shown the `latest`
     votes. S orders, G classes."""
-    groups, right = _answer_groups(classes, correct)
-    total = len(groups)
+    labels, right = _answer_groups(classes, correct)
+    total = len(labels)
     _check_n(n, total)
     if subsets < 1:
         raise ConfigError(f"subsets must be at least 1, not {subsets}")
@@ -196,21 +225,32 @@ def _replayed(
     orders = _orders(total, subsets, seed)[:, :n]
     sums = np.zeros((len(orders), len(right)))
     leader, first, second = np.full(len(orders), -1), np.zeros(len(orders)), np.zeros(len(orders))
-    active, shares = np.arange(len(orders)), np.zeros(n)
+    active, stops = np.arange(len(orders)), np.full(len(orders), n)
     for t in range(n):
-        votes = groups[orders[active, t]]
+        votes = labels[orders[active, t]]
         valid = votes >= 0
         _count(active[valid], votes[valid], weight[orders[active, t]][valid], sums, leader, first, second)
         if t == n - 1:
-            shares[t] = len(active)
             break
-        done = settled(t + 1, first[active], second[active], groups[orders[active, max(0, t + 1 - latest) : t + 1]])
-        shares[t] = done.sum()
+        done = settled(t + 1, first[active], second[active], labels[orders[active, max(0, t + 1 - latest) : t + 1]])
+        stops[active[done]] = t + 1
         active = active[~done]
         if not len(active):
             break
     accuracy = _accuracy(sums, right) if len(right) else 0.0
-    return Stopped(accuracy, tuple((shares / len(orders)).tolist()))
+    shares = np.bincount(stops, minlength=n + 1)[1:] / len(orders)
+    drawn = _places(total, subsets, seed) < stops  # (M, S)
+    touched = _of_each(groups, lambda members: float(drawn[members].any(axis=0).mean()))
+    return Stopped(accuracy, tuple(shares.tolist()), tuple(drawn.mean(axis=1).tolist()), touched)
+
+
+def _of_each(groups: Groups, chance: Callable[[IntArray], float]) -> tuple[float, ...]:
+    """The chance of each group; equal ones, of which there are many, are computed once."""
+    found = {
+        members: chance(np.array(members, dtype=np.int64)) if members else 0.0
+        for members in dict.fromkeys(map(tuple, groups))
+    }
+    return tuple(found[tuple(members)] for members in groups)
 
 
 def _count(
@@ -244,3 +284,9 @@ def _accuracy(sums: FloatArray, right: NDArray[np.bool_]) -> float:
 def _orders(total: int, subsets: int, seed: int) -> IntArray:
     """Random orders (S, total) of the samples."""
     return np.argsort(np.random.default_rng((seed, total)).random((subsets, total)), axis=1)
+
+
+@lru_cache(maxsize=8)
+def _places(total: int, subsets: int, seed: int) -> NDArray[np.int32]:
+    """Where each sample stands in each order, (total, S)."""
+    return np.ascontiguousarray(np.argsort(_orders(total, subsets, seed), axis=1).T.astype(np.int32))

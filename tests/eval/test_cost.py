@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from prm.eval.cost import Bill, Prices, bill_of, mean_bill
+from prm.eval.cost import Bill, Prices, SampleBills, bill_of, mean_bill, without_prompt
 
 from prm.errors import ConfigError
 from prm.rollouts import Cost
@@ -77,6 +78,29 @@ def test_samples_whose_engine_counts_no_prompt_are_shared_out_evenly() -> None:
     assert math.isnan(part.generator_flops)
     assert math.isnan(Bill(generator_flops=math.nan).of_some(2, 8).generator_flops)
     assert Bill(generator_flops=80).of_some(2, 8).generator_flops == 20
+
+
+def test_a_samples_own_cost_is_the_same_whoever_read_its_prompt() -> None:
+    # Three prompt tokens and two generated ones, which attend to 4 and 5 tokens.
+    reader = Cost(generated_tokens=2, prefilled_tokens=3, attended_tokens=1 + 2 + 3 + 4 + 5, flops=50.0)
+    half = replace(reader, prefilled_tokens=1, cached_tokens=2, attended_tokens=3 + 4 + 5, flops=30.0)
+    follower = replace(reader, prefilled_tokens=0, cached_tokens=3, attended_tokens=4 + 5, flops=20.0)
+    own = Cost(generated_tokens=2, attended_tokens=9, flops=20.0)
+    assert [without_prompt(cost) for cost in (reader, half, follower)] == [own] * 3
+    assert without_prompt(Cost(generated_tokens=2, prefilled_tokens=3)) == Cost(generated_tokens=2)  # nothing counted
+    assert without_prompt(Cost(flops=7.0)) == Cost(flops=7.0)
+
+
+def test_samples_drawn_by_chance_cost_each_its_own_and_what_is_unknown_stays_so() -> None:
+    costs = [Cost(generated_tokens=10, prefilled_tokens=30, seconds=1.0, flops=80.0), Cost(generated_tokens=100)]
+    rollouts = [SimpleNamespace(cost=cost) for cost in costs]
+    priced = SampleBills.priced(rollouts, generator_parameters=3)
+    bill = priced.drawn([1.0, 0.5])
+    assert (bill.generated_tokens, bill.generator_flops, bill.seconds) == (60, 2 * 3 * 60, 1.0)
+    recorded = SampleBills.recorded(rollouts)
+    assert recorded.flops[0] == 80 * 10 / 40
+    assert math.isnan(recorded.drawn([1.0, 0.5]).generator_flops)
+    assert recorded.drawn([1.0, 0.5]).generated_tokens == 60
 
 
 def test_money_is_tokens_by_their_prices_and_hours_of_the_machine() -> None:

@@ -18,6 +18,7 @@ from prm.stats.sequential import Stopped, chance_of_lead, first_above, vote_by_w
 CLASSES = [0, 1, 0, -1, 0, 2]
 CORRECT = [1, 0, 1, 0, 1, 0]
 WEIGHTS = [0.9, 0.8, 0.2, 0.7, 0.4, 0.6]
+GROUPS = [(0, 2, 4), (1,), (3, 5), (0, 1), (0, 1, 2, 3, 4, 5), (0, 2, 4)]  # they overlap, and one comes twice
 
 Rule = Callable[[Sequence[int]], bool]  # the samples drawn so far -> stop
 
@@ -34,13 +35,25 @@ def voted(drawn: Sequence[int], weights: Sequence[float]) -> float:
 
 def brute_force(n: int, rule: Rule, weights: Sequence[float]) -> Stopped:
     """The rule on all 720 orders of the six samples."""
-    accuracy, counts = 0.0, [0] * n
-    orders = list(permutations(range(len(CLASSES))))
-    for order in orders:
-        drawn = next((order[:k] for k in range(1, n) if rule(order[:k])), order[:n])
-        counts[len(drawn) - 1] += 1
-        accuracy += voted(drawn, weights)
-    return Stopped(accuracy / len(orders), tuple(count / len(orders) for count in counts))
+    orders = permutations(range(len(CLASSES)))
+    drawn = [next((order[:k] for k in range(1, n) if rule(order[:k])), order[:n]) for order in orders]
+    return counted(drawn, n, [voted(some, weights) for some in drawn])
+
+
+def counted(drawn: Sequence[Sequence[int]], n: int, accuracy: Sequence[float]) -> Stopped:
+    """What was drawn in every order, and how right the answers were, as chances."""
+    each = [sum(i in some for some in drawn) for i in range(len(CLASSES))]
+    touched = [sum(not set(some).isdisjoint(group) for some in drawn) for group in GROUPS]
+    counts = [sum(len(some) == k for some in drawn) for k in range(1, n + 1)]
+    parts = (tuple(count / len(drawn) for count in found) for found in (counts, each, touched))
+    return Stopped(sum(accuracy) / len(drawn), *parts)
+
+
+def check_close(found: Stopped, expected: Stopped, tolerance: float) -> None:
+    assert found.accuracy == pytest.approx(expected.accuracy, abs=tolerance)
+    for name in ("shares", "drawn", "touched"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1.5 * tolerance), name
+    assert sum(found.drawn) == pytest.approx(found.samples)
 
 
 @cache
@@ -68,35 +81,36 @@ def agreed(window: int) -> Rule:
 @pytest.mark.parametrize("n", [1, 3, 6])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_adaptive_consistency_is_its_rule_over_all_orders(n: int, weights: list[float] | None) -> None:
-    found = vote_until_sure(CLASSES, CORRECT, n, confidence=0.8, weights=weights, subsets=20_000)
-    expected = brute_force(n, sure(weights or [1.0] * 6, 0.8), weights or [1.0] * 6)
-    assert found.accuracy == pytest.approx(expected.accuracy, abs=0.01)
-    assert found.shares == pytest.approx(expected.shares, abs=0.015)
+    found = vote_until_sure(CLASSES, CORRECT, n, confidence=0.8, weights=weights, groups=GROUPS, subsets=20_000)
+    check_close(found, brute_force(n, sure(weights or [1.0] * 6, 0.8), weights or [1.0] * 6), 0.01)
 
 
 @pytest.mark.parametrize(("n", "window"), [(4, 2), (5, 2), (6, 3), (3, 4)])
 def test_windows_stop_where_all_agree_and_are_their_rule_over_all_orders(n: int, window: int) -> None:
-    found = vote_by_windows(CLASSES, CORRECT, n, window=window, subsets=20_000)
-    expected = brute_force(n, agreed(window), [1.0] * 6)
-    assert found.accuracy == pytest.approx(expected.accuracy, abs=0.01)
-    assert found.shares == pytest.approx(expected.shares, abs=0.015)
+    found = vote_by_windows(CLASSES, CORRECT, n, window=window, groups=GROUPS, subsets=20_000)
+    check_close(found, brute_force(n, agreed(window), [1.0] * 6), 0.01)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6])
 @pytest.mark.parametrize("threshold", [0.0, 0.65, 0.85, 2.0])
 def test_the_first_sample_above_a_threshold_is_exact(n: int, threshold: float) -> None:
     scores = [0.9, 0.8, 0.2, 0.9, 0.4, 0.6]
-    accuracy, counts = [], [0] * n
+    accuracy, drawn = [], []
     for order in permutations(range(6)):
         stop = next((k for k in range(1, n + 1) if scores[order[k - 1]] >= threshold), n)
-        counts[stop - 1] += 1
+        drawn.append(order[:stop])
         best = [i for i in order[:stop] if scores[i] == max(scores[j] for j in order[:stop])]
         chosen = [order[stop - 1]] if scores[order[stop - 1]] >= threshold else best
         accuracy.append(sum(CORRECT[i] for i in chosen) / len(chosen))
-    found = first_above(scores, CORRECT, n, threshold=threshold)
-    assert found.accuracy == pytest.approx(sum(accuracy) / len(accuracy))
-    assert found.shares == pytest.approx([count / len(accuracy) for count in counts])
-    assert found.samples == pytest.approx(sum(k * c for k, c in enumerate(counts, 1)) / len(accuracy))
+    found = first_above(scores, CORRECT, n, threshold=threshold, groups=GROUPS)
+    check_close(found, counted(drawn, n, accuracy), 1e-9)
+
+
+def test_what_nobody_draws_and_what_anybody_draws_have_the_chances_0_and_1() -> None:
+    found = first_above([0.9] * 4, [1] * 4, 4, threshold=0.5, groups=[(), (0, 1, 2, 3)])
+    assert found.touched == (0.0, 1.0)
+    assert found.drawn == pytest.approx([0.25] * 4)
+    assert vote_until_sure([0] * 8, [1] * 8, 8, groups=[(), range(8)]).touched == (0.0, 1.0)
 
 
 def test_a_rule_that_never_stops_is_the_estimator_it_shortens() -> None:
