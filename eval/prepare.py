@@ -12,6 +12,7 @@ from prm.fingerprint import fingerprint
 from prm.generation.base import Generator
 from prm.problems import Problem
 
+from .approaches import check_shapes, chosen_strategies
 from .arena import EvalArena
 from .ensemble import split_ensembles
 from .ensemble_arena import EnsembleArena
@@ -20,18 +21,13 @@ from .inputs import Inputs
 from .loading import folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
 from .policy import Policy
-from .policy_run import APPROACH, check_policies, read_policy
+from .policy_run import check_policies, read_policy
 from .quality import FirstError
 from .search.base import SearchStrategy, StepVerifier
-from .search.strategies import SEQUENTIAL, STRATEGIES, strategies_named
-from .search.tree_strategy import TreeStrategy
 from .workshop import RunSettings, Workshop
 
 if TYPE_CHECKING:
     from .evaluate_search import EvalConfig
-
-ALWAYS = ("majority", "pass_at_n")
-"""Strategies that stand beside every other, asked for or not: the baseline and the oracle."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,7 @@ class Run:
         guides: names of those arenas that live searches are guided by: each verifier with its first fold.
         strategies: those that were asked for.
         ns: the sample counts to report. `search_ns`: the widths of live searches.
+        left_out: of a run that asks for no approach: what it goes without, and why.
         policy: the one to be followed. `larger`: what the run is compared with at equal FLOPs.
         repeats: the same run with the other seeds.
     """
@@ -57,6 +54,7 @@ class Run:
     ns: list[int]
     search_ns: list[int]
     first_error: FirstError | None
+    left_out: tuple[str, ...] = ()
     policy: Policy | None = None
     larger: Side | None = None
     repeats: tuple[Run, ...] = ()
@@ -80,13 +78,12 @@ def prepare(
         ConfigError, DataError, MissingFileError, ModelError: what cannot work, before anything is sampled.
     """
     policy = read_policy(config, inputs)
+    widths = sorted(set(config.search_n or [inputs.n]))
+    check_shapes(config, widths)
     named = load_verifiers(config, inputs, verifiers)
-    strategies = _strategies(config, [item.spec.kind for item in named])
-    search_ns = sorted(set(config.search_n or [inputs.n])) if any(s.live and s.kinds for s in strategies) else []
-    for strategy in strategies:
-        if isinstance(strategy, TreeStrategy):
-            for width in search_ns:
-                strategy.plan(config, width)
+    kinds = [item.spec.kind for item in named]
+    strategies, left_out = chosen_strategies(config, kinds, widths)
+    search_ns = widths if any(s.live and s.kinds for s in strategies) else []
     lazy = None
     if inputs.generator_key and (inputs.recorded is None or any(s.live for s in strategies)):
         lazy = load_generator(config, inputs, generator)
@@ -116,6 +113,7 @@ def prepare(
             ns=ns,
             search_ns=search_ns,
             first_error=_truth(inputs.problems),
+            left_out=left_out,
             policy=policy,
             larger=larger,
             repeats=repeats,
@@ -168,64 +166,6 @@ def _settings(
         live_tokens=config.max_batch_tokens,
         subsets=config.subsets,
     )
-
-
-def _strategies(config: EvalConfig, kinds: Sequence[str]) -> list[SearchStrategy]:
-    """The strategies asked for, or all that can run; the baseline and the oracle are added by `evaluate`.
-
-    Raises:
-        ConfigError: one that was asked for cannot run.
-    """
-    if not set(config.approach) - {APPROACH}:
-        return [
-            strategy
-            for name in STRATEGIES
-            if name not in ALWAYS and not (config.panel and name in SEQUENTIAL)
-            for strategy in strategies_named(name)
-            if (not strategy.kinds or strategy.kinds & set(kinds))
-            and not (strategy.live and not config.model_name_or_path)
-            and not (isinstance(strategy, TreeStrategy) and not _fits(strategy, config))
-        ]
-    if config.panel and (asked := sorted(SEQUENTIAL & set(config.approach))):
-        raise ConfigError(
-            f"{asked[0]} draws samples of one system one after another, and a panel has one of each; leave it out of "
-            "approach, or drop panel"
-        )
-    chosen: list[SearchStrategy] = []
-    for name in dict.fromkeys(config.approach):
-        if name not in ALWAYS:
-            # Of the variants behind one name, those that need a verifier are left out where there is none.
-            variants = strategies_named(name)
-            possible = [s for s in variants if not s.kinds or s.kinds & set(kinds)] or list(variants)
-            for strategy in possible:
-                _check_possible(strategy, config, kinds)
-            chosen += possible
-    return chosen
-
-
-def _fits(strategy: TreeStrategy, config: EvalConfig) -> bool:
-    """Whether the search can have this shape at every width of the run."""
-    try:
-        for n in config.search_n or [config.n]:
-            strategy.plan(config, n)
-    except ConfigError:
-        return False
-    return True
-
-
-def _check_possible(strategy: SearchStrategy, config: EvalConfig, kinds: Sequence[str]) -> None:
-    if strategy.kinds and not kinds:
-        raise ConfigError(f"{strategy.name} needs a verifier; give prm_path")
-    if strategy.kinds and not strategy.kinds & set(kinds):
-        raise ConfigError(
-            f"{strategy.name} scores unfinished solutions, which an ORM cannot; give a PRM in prm_path, or use "
-            "best_of_n or weighted_best_of_n"
-        )
-    if strategy.live and not config.model_name_or_path:
-        raise ConfigError(
-            f"{strategy.name} draws solutions of its own, and recorded samples cannot serve it; give "
-            "model_name_or_path, or leave it out of approach"
-        )
 
 
 def _reported(n: int, others: Sequence[int]) -> list[int]:

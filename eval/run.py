@@ -202,7 +202,7 @@ def _about_models(run: Run) -> list[str]:
 
 
 def _notes(run: Run) -> list[str]:
-    notes = []
+    notes = list(run.left_out)
     for arena in {arena.need_named().source: arena for arena in run.arenas}.values():
         unread = sum(1 for scores in arena.step_scores for found in scores if found is None)
         if unread:

@@ -46,11 +46,21 @@ class TreeStrategy(ABC):
 
 
 def check_widths(n: int, beam_width: int) -> None:
-    """Raises:
-    ConfigError: n branches cannot be expanded `beam_width` ways each.
+    """See that n branches can be expanded `beam_width` ways each.
+
+    Raises:
+        ConfigError: they cannot; the widths that divide n are named, and the nearest n that this one divides.
     """
     if beam_width < 1 or n < beam_width or n % beam_width:
         raise ConfigError(
             f"n={n} is not divisible by beam_width={beam_width}; a tree search keeps n / beam_width branches and "
-            "expands each beam_width ways. Change one of them"
+            f"expands each beam_width ways. {_what_fits(n, beam_width)}"
         )
+
+
+def _what_fits(n: int, beam_width: int) -> str:
+    widths = [str(width) for width in range(2, n + 1) if n % width == 0]
+    below = n - n % beam_width if beam_width > 0 else 0
+    ns = [f"n={one}" for one in (below, below + beam_width) if one > 1]
+    given = [f"--beam_width {' or '.join(widths)}"] if widths else []
+    return f"Give {', or '.join([*given, ' or '.join(ns)] if ns else given)}"

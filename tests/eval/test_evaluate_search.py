@@ -298,6 +298,39 @@ def test_what_cannot_work_is_refused_before_anything_is_sampled(
     assert not generator.calls
 
 
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"n": 6}, "--beam_width 2 or 3 or 6, or n=4 or n=8"),
+        ({"n": 8, "search_n": [7, 8]}, "--beam_width 7, or n=4 or n=8"),
+        ({"n": 2}, "--beam_width 2, or n=4"),
+        ({"n": 1}, "Give n=4"),
+    ],
+)
+def test_a_width_that_does_not_fit_is_refused_before_a_model_is_loaded_with_those_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], remedy: str
+) -> None:
+    from prm.eval import loading
+
+    monkeypatch.setattr(loading, "_lazy", lambda *_: pytest.fail("a model is asked for"))
+    models = {"model_name_or_path": "embedded:generator", "prm_path": ["embedded:base"]}
+    with pytest.raises(ConfigError, match=remedy):
+        run_eval(config(tmp_path, approach=["majority", "dvts"], **models, **options))
+
+
+def test_a_run_that_names_no_approach_says_which_searches_do_not_fit(
+    world: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verifiers, generator = {"v": world.Verifier(world.truth)}, world.Generator(world.careless)
+    result = run_eval(config(tmp_path, approach=[], n=6), verifiers=verifiers, generator=generator)
+    methods = {line.method for line in result.methods}
+    assert "rebase" in methods and not methods & {"beam_search", "dvts", "dvts_weighted", "lookahead"}
+    (note,) = (note for note in result.notes if note.startswith("left out"))
+    assert note.startswith("left out: beam_search, dvts; n=6 is not divisible by beam_width=4")
+    out = capsys.readouterr().out
+    assert out.startswith(f"note: {note}\n") and out.count(note) == 2  # before the work, and under the table
+
+
 def test_what_the_generator_lacks_is_said_before_anything_is_sampled(
     tiny_models: SimpleNamespace, tmp_path: Path
 ) -> None:
