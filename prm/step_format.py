@@ -188,6 +188,13 @@ class StepFormat:
         """What separates the steps in a text: there it is split, and a generator stops."""
         return self.split_on or self.step_separator
 
+    @property
+    def kept_from_steps(self) -> str:
+        """What must not occur in a step: the separator, by which plain loaders find scores; of a format whose texts
+        are split on more than one separator ("\\n" in "\\n\\n"), that, for its authors count tokens."""
+        separator = self.step_separator
+        return self.split_on if separator and separator in self.split_on else separator
+
     def prompt_ids(self, problem: str, tokenizer: Any) -> list[int]:
         """Token ids of everything before the first step and the text that belongs to it."""
         return self.prompt.ids(problem, tokenizer, open_turn=bool(self.turn_answer))
@@ -271,9 +278,9 @@ class StepFormat:
     def _check_step(self, step: str) -> None:
         if not step.strip():
             raise FormatError("a step is blank; drop it, or split the text with another splitter")
-        if self.step_separator and self.step_separator in step:
+        if (separator := self.kept_from_steps) and separator in step:
             raise FormatError(
-                f"the step {step[:60]!r} contains the separator {self.step_separator!r}; "
+                f"the step {step[:60]!r} contains the separator {separator!r}; "
                 "choose another step_separator, or split the solution by it"
             )
 

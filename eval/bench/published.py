@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 _LESSONS = "arXiv 2501.07301, table 7"
 _GENPRM = "arXiv 2504.00891, figure 1"
-_PRMBENCH = "arXiv 2501.03124"
+_PURE = "arXiv 2504.15275, and the README of CJReinforce/PURE"
+_PRMBENCH = "arXiv 2501.03124, and the README of ssmisya/PRMBench"
+_SECOND_HAND = "not confirmed at its source: tables that quote PRMBench's leaderboard"
 SUBSETS = ("gsm8k", "math", "olympiadbench", "omnimath")
 
 
@@ -36,8 +38,8 @@ class Published:
         return known[subset] / 100 if subset in known else None
 
 
-def _processbench(name: str, mean: float, *subsets: float) -> Published:
-    return Published(name, "processbench", mean, _LESSONS, subsets)
+def _processbench(name: str, mean: float, *subsets: float, source: str = _LESSONS) -> Published:
+    return Published(name, "processbench", mean, source, subsets)
 
 
 PUBLISHED = (
@@ -46,15 +48,17 @@ PUBLISHED = (
     Published("GenPRM-7B", "processbench", 75.2, _GENPRM),
     _processbench("Qwen/Qwen2.5-Math-PRM-7B", 73.5, 82.4, 77.6, 67.5, 66.3),
     _processbench("GPT-4o-0806", 61.9, 79.2, 63.6, 51.4, 53.5),
+    _processbench("jinachris/PURE-PRM-7B", 57.5, 69.0, 66.5, 48.4, 45.9, source=_PURE),
     _processbench("Qwen/Qwen2.5-Math-7B-PRM800K", 56.5, 68.2, 62.6, 50.7, 44.3),
     _processbench("Skywork/Skywork-o1-Open-PRM-Qwen-2.5-7B", 42.1, 70.8, 53.6, 22.9, 21.0),
     _processbench("Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B", 36.4, 59.0, 48.0, 19.3, 19.2),
     _processbench("peiyi9979/math-shepherd-mistral-7b-prm", 31.5, 47.9, 29.5, 24.8, 23.8),
     _processbench("RLHFlow/Llama3.1-8B-PRM-Mistral-Data", 28.4, 50.4, 33.4, 13.8, 15.8),
     _processbench("RLHFlow/Llama3.1-8B-PRM-Deepseek-Data", 26.6, 38.8, 33.8, 16.9, 16.9),
-    Published("o1-mini", "prmbench", 68.8, _PRMBENCH),
+    Published("o1-mini", "prmbench", 68.8, f"{_PRMBENCH} (394 of the samples)"),
     Published("GPT-4o", "prmbench", 66.8, _PRMBENCH),
-    Published("Qwen/Qwen2.5-Math-PRM-7B", "prmbench", 65.5, _PRMBENCH),
+    Published("Qwen/Qwen2.5-Math-PRM-7B", "prmbench", 65.5, _SECOND_HAND),
+    Published("jinachris/PURE-PRM-7B", "prmbench", 65.3, "the README of CJReinforce/PURE"),
     Published("peiyi9979/math-shepherd-mistral-7b-prm", "prmbench", 47.0, _PRMBENCH),
 )
 

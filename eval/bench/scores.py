@@ -78,7 +78,7 @@ def score_steps(items: Sequence[Item], verifier: StepVerifier, cache: Path, *, l
     """
     if verifier.spec.kind != "prm":
         raise ConfigError(f"{verifier.name} is an ORM, which scores no steps; give a PRM")
-    separator = verifier.spec.step_format.step_separator
+    separator = verifier.spec.step_format.kept_from_steps
     guarded = [readable(steps, separator) for _, steps in items]
     read = [(problem, item.steps) for (problem, _), item in zip(items, guarded, strict=True)]
     found = cached_scores(read, verifier, cache, label=label)

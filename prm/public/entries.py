@@ -10,6 +10,7 @@ from prm.public.entry import PublicFormat
 from prm.step_format import PromptFormat, StepFormat
 
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_CHECKED = "Please reason step by step, and check your final answer within \\boxed{}."
 _EXTRA = "<extra_0>"
 _PROBLEM = "{problem}"
 
@@ -32,8 +33,9 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True), _EXTRA, split_on="\n\n"),
-        rule="as Qwen2.5-Math-PRM, without a system prompt",
-        source="https://github.com/Gen-Verse/ReasonFlux (ReasonFlux_PRM), arXiv 2506.18896",
+        rule="as Qwen2.5-Math-PRM, without a system turn of its own: the chat template writes its default one",
+        source="https://github.com/Gen-Verse/ReasonFlux, ReasonFlux_PRM/README.md and utils/rm_utils.py (read in the "
+        "mirror CloudEngineHub/ReasonFlux), arXiv 2506.18896",
         architectures=("Qwen2ForProcessRewardModel",),
         needs_tokens=(_EXTRA,),
         layers="two_layers",
@@ -64,7 +66,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         ),
         rule="question and first step, then each step, as turns of the user's that the assistant answers with '+'; "
         "one position before each '+', softmax of the next-token logits of '+' and '-'",
-        source="https://github.com/RLHFlow/RLHF-Reward-Modeling (math-rm), arXiv 2405.07863",
+        source="https://github.com/RLHFlow/RLHF-Reward-Modeling, math-rm/prm_evaluate.py",
         architectures=("LlamaForCausalLM",),
         needs_tokens=("<|eot_id|>",),
     ),
@@ -74,22 +76,37 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM + "\n", bos=True), "\n"),
-        rule="BOS, problem, newline, steps each with a newline; there, sigmoid of the value head",
-        source="https://github.com/SkyworkAI/skywork-o1-prm-inference, "
-        "https://huggingface.co/Skywork/Skywork-o1-Open-PRM-Qwen-2.5-7B (model card)",
+        rule="BOS, problem, newline, steps each with the id of a newline; there, sigmoid of the value head; a blank "
+        "line, which their program scores as a step, is none here",
+        source="https://github.com/SkyworkAI/skywork-o1-prm-inference, README.md, vllm_add_dummy_model/prm_model.py "
+        "(read there), model_utils/io_utils.py and prm_model.py (read in copies that name it)",
         architectures=("Qwen2ForPrmModel",),
         num_labels=1,
         key_mapping={r"^v_head\.summary\.": "score.", r"^pretrained_model\.": ""},
     ),
     PublicFormat(
         name="trl-prm",
-        checkpoints=("trl-lib/Qwen2-0.5B-Reward-Math-Sheperd", "HuggingFaceH4/Qwen2.5-Math-1.5B-Instruct-PRM-0.2"),
+        checkpoints=("trl-lib/Qwen2-0.5B-Reward-Math-Sheperd",),
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM), "\n"),
         rule="problem (BOS where the tokenizer has one), steps each followed by the ids of a newline; at the last of "
         "them, softmax of two logits",
-        source="https://github.com/huggingface/trl (PRMTrainer of 1.13), https://huggingface.co/trl-lib",
+        source="https://github.com/huggingface/trl, docs/source/prm_trainer.md and PRMTrainer of 1.13",
+        architectures=("Qwen2ForTokenClassification",),
+    ),
+    PublicFormat(
+        name="h4-prm",
+        checkpoints=(
+            "HuggingFaceH4/Qwen2.5-Math-1.5B-Instruct-PRM-0.2",
+            "HuggingFaceH4/Qwen2.5-Math-7B-Instruct-PRM-0.2",
+        ),
+        kind="prm",
+        head="token_classification",
+        step_format=StepFormat(PromptFormat(_PROBLEM), "\n\n"),
+        rule="as trl-prm, with a blank line after each step",
+        source="https://github.com/huggingface/search-and-learn, recipes/training/README.md and "
+        "Qwen2.5-Math-1.5B-Instruct-PRM/prm_qwen_math_1p5b_instruct.sh (--step_separator)",
         architectures=("Qwen2ForTokenClassification",),
     ),
     PublicFormat(
@@ -97,32 +114,38 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         checkpoints=("jinachris/PURE-PRM-7B",),
         kind="prm",
         head="token_classification",
-        step_format=StepFormat(PromptFormat(_PROBLEM), "\n\n"),
-        rule="as trl-prm with a blank line after each step; the published score s is p(correct) - p(wrong), here it "
-        "is p(correct), which is (s + 1) / 2",
-        source="https://github.com/CJReinforce/PURE, arXiv 2504.15275",
+        step_format=StepFormat(PromptFormat(_PROBLEM), "\n", split_on="\n\n"),
+        rule="as trl-prm with steps that blank lines separate, whose own newlines stay; the published score s is "
+        "p(correct) - p(wrong), here it is p(correct), which is (s + 1) / 2",
+        source="https://github.com/CJReinforce/PURE, openrlhf/trainer/ppo_utils/experience_maker.py "
+        "(prm_step_separator), https://huggingface.co/jinachris/PURE-PRM-7B (model card), arXiv 2504.15275",
         architectures=("Qwen2ForTokenClassification",),
     ),
     PublicFormat(
         name="scan-prm",
-        checkpoints=("DAWN-Lab/SCAN-PRM-Base", "DAWN-Lab/SCAN-PRM-Pro"),
+        checkpoints=(),
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM + "\n\n"), "\n\n"),
-        rule="a blank line after each step; there, sigmoid of one logit",
-        source="arXiv 2509.16548",
+        rule="problem and a blank line, the id of a blank line after each step; there, sigmoid of one logit",
+        source="https://github.com/yyDing1/SCAN-PRM, src/eval_utils/gen_utils.py and src/train_prm/prm_dataset.py, "
+        "arXiv 2509.16548; no name of its weights on the Hub was found",
         architectures=("Qwen2ForTokenClassification",),
         num_labels=1,
     ),
     PublicFormat(
         name="versa-prm",
-        checkpoints=("UW-Madison-Lee-Lab/VersaPRM", "UW-Madison-Lee-Lab/VersaPRM-Base-8B"),
+        checkpoints=tuple(
+            f"UW-Madison-Lee-Lab/{name}" for name in ("VersaPRM", "VersaPRM-Base-8B", "VersaPRM-Aug", "Llama-PRM800K")
+        ),
         kind="prm",
         head="reward_tokens",
         reward_tokens=("-", "+"),
         step_format=StepFormat(PromptFormat(_PROBLEM + " \n\n"), " \n\n\n\n", split_on="\n\n"),
         rule="' \\n\\n\\n\\n' after each step; there, softmax of the next-token logits of ids 12 '-' and 10 '+'",
-        source="https://github.com/UW-Madison-Lee-Lab/VersaPRM, arXiv 2502.06737",
+        source="https://github.com/UW-Madison-Lee-Lab/VersaPRM, README.md (checkpoints); its first home "
+        "https://github.com/mtzig/MultiDomainPRM, evaluation/prm_models/prm_llama.py, "
+        "evaluation/get_rewards_reasoning_step.py and qwen_train/prm_datasets.py, arXiv 2502.06737",
         architectures=("LlamaForCausalLM",),
     ),
     PublicFormat(
@@ -132,7 +155,8 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         head="sequence_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True, system=_BOXED), "\n\n", closing="<|im_end|>\n"),
         rule="the whole chat, closed; at its last token the one logit, here through a sigmoid",
-        source="https://huggingface.co/Qwen/Qwen2.5-Math-RM-72B (model card)",
+        source="https://github.com/QwenLM/Qwen2.5-Math, README.md; the head: "
+        "https://github.com/vllm-project/vllm, vllm/model_executor/models/qwen2_rm.py",
         architectures=("Qwen2ForRewardModel",),
         needs_tokens=("<|im_end|>",),
         num_labels=1,
@@ -143,9 +167,11 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         checkpoints=("nvidia/AceMath-7B-RM", "nvidia/AceMath-72B-RM"),
         kind="orm",
         head="sequence_classification",
-        step_format=StepFormat(PromptFormat(_PROBLEM, chat=True), "\n\n", closing="<|im_end|>\n"),
-        rule="the whole chat, closed; at its last token the one logit, here through a sigmoid",
-        source="https://huggingface.co/nvidia/AceMath-7B-RM (model card), arXiv 2412.15084",
+        step_format=StepFormat(PromptFormat(_PROBLEM, chat=True, system=_CHECKED), "\n\n", closing="<|im_end|>\n"),
+        rule="the whole chat with a system prompt of its own, closed; at its last token the one logit, here through "
+        "a sigmoid",
+        source="https://huggingface.co/nvidia/AceMath-7B-RM (model card; its example was read in programs that copy "
+        "it), arXiv 2412.15084",
         architectures=("Qwen2ForSequenceClassification",),
         needs_tokens=("<|im_end|>",),
         num_labels=1,

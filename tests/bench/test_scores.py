@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from prm.eval.bench import BenchConfig, run_bench, scores
-from prm.eval.bench.scores import cached_scores, readable
+from prm.eval.bench.scores import cached_scores, readable, score_steps
 
 from prm.errors import ConfigError
 from prm.ledger import locked_output
+from prm.public import PUBLIC_FORMATS
 
 ITEMS = [("p", (f"step {i % 7}",)) for i in range(10)]
 
@@ -53,6 +54,15 @@ def test_two_runs_never_write_one_cache(bench: SimpleNamespace, tmp_path: Path) 
     path = tmp_path / "scores.jsonl"
     with locked_output(path.with_suffix(".lock")), pytest.raises(ConfigError, match="another process is writing"):
         cached_scores(ITEMS, bench.Verifier(judge), path, label="x")
+
+
+def test_a_longer_separator_of_texts_leaves_the_short_one_in_steps(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """PURE's verifier reads a newline after each step, and steps of several lines, as its authors do."""
+    spec = next(entry for entry in PUBLIC_FORMATS if entry.name == "pure-prm").spec("x")
+    verifier = bench.Verifier(judge, spec=spec)
+    found = score_steps([("p", ("a\nb", "c\n\nd"))], verifier, tmp_path / "scores.jsonl", label="x")
+    assert verifier.read == [("p", ("a\nb", "c d"))]
+    assert found.counts["steps_with_separator"] == 1
 
 
 def test_runs_share_a_cache_and_verifiers_do_not(bench: SimpleNamespace, tmp_path: Path) -> None:

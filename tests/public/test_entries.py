@@ -6,7 +6,8 @@ The references run whole texts through the backbone, one at a time, with nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import pytest
 import torch
 from torch import nn
 
-from prm.errors import ConfigError, ModelError
+from prm.errors import ConfigError, FormatError, ModelError
 from prm.public import PUBLIC_FORMATS
 from prm.verifier import Verifier
 from tests.public.conftest import CHATML, LLAMA3
 
 PROBLEM, STEPS = "What is 7+5-3?", ["7+5=12", "12-3=9, or 9.0", "A: 9"]
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+CHECKED = "Please reason step by step, and check your final answer within \\boxed{}."
 HIDDEN = 16
 
 
@@ -61,20 +63,20 @@ def applied(path: Path, hidden: torch.Tensor, *layers: str) -> torch.Tensor:
     return hidden
 
 
-def scores_of(path: Path, format: str | None = None) -> list[float]:
+def scores_of(path: Path, format: str | None = None, steps: Sequence[str] = STEPS) -> list[float]:
     """Ours: alone, in a batch beside a shorter one, and read step by step while a search would grow the solution."""
     verifier = Verifier.from_pretrained(path, format=format, device="cpu")
-    alone = verifier.score(PROBLEM, STEPS)
-    beside, _ = verifier.score_batch([PROBLEM, PROBLEM], [STEPS, STEPS[:1]])
+    alone = verifier.score(PROBLEM, steps)
+    beside, _ = verifier.score_batch([PROBLEM, PROBLEM], [steps, steps[:1]])
     assert beside == pytest.approx(alone, abs=1e-5)
     session = verifier.session()
     if verifier.spec.kind == "prm":
-        grown: Any = [session.score([(PROBLEM, tuple(STEPS[: n + 1]))])[0] for n in range(len(STEPS))]
+        grown: Any = [session.score([(PROBLEM, tuple(steps[: n + 1]))])[0] for n in range(len(steps))]
         assert [found.scores[-1] for found in grown] == pytest.approx(alone, abs=1e-4)
     else:
-        whole: Any = session.score([(PROBLEM, tuple(STEPS[:2])), (PROBLEM, tuple(STEPS))])
+        whole: Any = session.score([(PROBLEM, tuple(steps[:2])), (PROBLEM, tuple(steps))])
         assert whole[1].scores == pytest.approx(alone, abs=1e-4)
-        assert whole[0].scores == pytest.approx(verifier.score(PROBLEM, STEPS[:2]), abs=1e-4)
+        assert whole[0].scores == pytest.approx(verifier.score(PROBLEM, steps[:2]), abs=1e-4)
     return alone
 
 
@@ -136,8 +138,15 @@ def test_skywork(chat_tokenizer: Callable[[str], Any], checkpoint: Callable[...,
     assert scores_of(path) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-@pytest.mark.parametrize(("name", "separator"), [("trl-prm", "\n"), ("pure-prm", "\n\n")])
-def test_token_classification_of_trl_and_pure(
+def with_token(tokenizer: Any, text: str) -> Any:
+    """A tokenizer with a separator for a token of its own, as Qwen's and Llama's have it."""
+    found = copy.deepcopy(tokenizer)
+    found.add_tokens([text])
+    return found
+
+
+@pytest.mark.parametrize(("name", "separator"), [("trl-prm", "\n"), ("h4-prm", "\n\n")])
+def test_token_classification_of_trl(
     tokenizer: Any, checkpoint: Callable[..., Path], name: str, separator: str
 ) -> None:
     path = checkpoint(tokenizer, "Qwen2", "Qwen2ForTokenClassification", linear(2, "score"))
@@ -146,32 +155,50 @@ def test_token_classification_of_trl_and_pure(
     for step in STEPS:
         ids += tokenizer.encode(step, add_special_tokens=False) + tokenizer.encode(separator, add_special_tokens=False)
         ends.append(len(ids) - 1)
-    chances = applied(path, hidden_states(path, ids), "score").softmax(-1)[ends]
-    published = chances[:, 1] - chances[:, 0] if name == "pure-prm" else chances[:, 1]
-    expected = (published + 1) / 2 if name == "pure-prm" else published
+    expected = applied(path, hidden_states(path, ids), "score").softmax(-1)[ends, 1]
     assert scores_of(path, name) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_pure(tokenizer: Any, checkpoint: Callable[..., Path]) -> None:
+    """Steps are what blank lines separate, and may have lines; after each, one newline, whose place is counted."""
+    path = checkpoint(tokenizer, "Qwen2", "Qwen2ForTokenClassification", linear(2, "score"))
+    steps = ["7+5=12\nand so", "12-3=9", "A: 9"]
+    (newline,) = tokenizer.encode("\n", add_special_tokens=False)
+    ids = tokenizer.encode(PROBLEM, add_special_tokens=False)
+    ends = []
+    for step in steps:
+        ids += [*tokenizer.encode(step, add_special_tokens=False), newline]
+        ends.append(len(ids) - 1)
+    chances = applied(path, hidden_states(path, ids), "score").softmax(-1)[ends]
+    published = chances[:, 1] - chances[:, 0]
+    assert scores_of(path, "pure-prm", steps) == pytest.approx(((published + 1) / 2).tolist(), abs=1e-5)
+    with pytest.raises(FormatError, match=r"contains the separator '\\n\\n'"):
+        Verifier.from_pretrained(path, format="pure-prm", device="cpu").score(PROBLEM, ["a\n\nb"])
+
+
 def test_scan(tokenizer: Any, checkpoint: Callable[..., Path]) -> None:
+    tokenizer = with_token(tokenizer, "\n\n")
     labels = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
     path = checkpoint(tokenizer, "Qwen2", "Qwen2ForTokenClassification", linear(1, "score"), **labels)
+    step_token_id = tokenizer.encode("\n\n")[-1]
     ids = tokenizer.encode(PROBLEM + "\n\n", add_special_tokens=False)
-    ends = []
+    flags = [False] * len(ids)
     for step in STEPS:
-        ids += tokenizer.encode(step + "\n\n", add_special_tokens=False)
-        ends.append(len(ids) - 1)
-    expected = applied(path, hidden_states(path, ids), "score").sigmoid()[ends, 0]
+        step_tokens = tokenizer.encode(step, add_special_tokens=False)
+        ids += [*step_tokens, step_token_id]
+        flags += [False] * len(step_tokens) + [True]
+    expected = applied(path, hidden_states(path, ids), "score")[:, 0][flags].sigmoid()
     assert scores_of(path) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_versa(tokenizer: Any, checkpoint: Callable[..., Path]) -> None:
+    """The whole text in one call, the scores where the step tag's id is."""
+    tokenizer = with_token(tokenizer, " \n\n\n\n")
     path = checkpoint(tokenizer, "Llama", "LlamaForCausalLM", {}, language=True)
     minus, plus = (tokenizer.encode(token)[-1] for token in "-+")
-    ids = tokenizer.encode(PROBLEM + " \n\n")
-    ends = []
-    for step in STEPS:
-        ids += tokenizer.encode(step + " \n\n\n\n")
-        ends.append(len(ids) - 1)
+    (tag,) = tokenizer.encode(" \n\n\n\n")
+    ids = tokenizer.encode(f"{PROBLEM} \n\n" + "".join(f"{step} \n\n\n\n" for step in STEPS))
+    ends = [at for at, token in enumerate(ids) if token == tag]
     logits = applied(path, hidden_states(path, ids, "Llama"), "lm_head")[ends][:, [minus, plus]]
     assert scores_of(path, "versa-prm") == pytest.approx(logits.softmax(-1)[:, 1].tolist(), abs=1e-5)
 
@@ -185,7 +212,7 @@ def test_outcome_models(chat_tokenizer: Callable[[str], Any], checkpoint: Callab
         id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0},
     )
-    turns = [{"role": "system", "content": BOXED}] if qwen else []
+    turns = [{"role": "system", "content": BOXED if qwen else CHECKED}]
     turns += [{"role": "user", "content": PROBLEM}, {"role": "assistant", "content": "\n\n".join(STEPS)}]
     ids = tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
     layers = ("score.0", "score.2") if qwen else ("score",)

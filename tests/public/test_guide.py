@@ -14,8 +14,9 @@ from prm.public import PUBLIC_FORMATS
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "public-verifiers.md").read_text(encoding="utf-8")
 
 
-def test_the_guide_lists_every_entry() -> None:
-    assert re.findall(r"^\| `([\w.-]+)` \|", GUIDE, re.MULTILINE) == ["format", *(e.name for e in PUBLIC_FORMATS)]
+def test_the_guide_lists_every_entry_with_its_head_and_where_it_was_read() -> None:
+    table = ["format", *(entry.name for entry in PUBLIC_FORMATS)]
+    assert re.findall(r"^\| `([\w.-]+)` \|", GUIDE, re.MULTILINE) == table * 2
 
 
 def test_the_example_of_a_new_entry_scores(tokenizer: Any, checkpoint: Callable[..., Path]) -> None:
