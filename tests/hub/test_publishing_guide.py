@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,22 +11,12 @@ from typing import Any
 
 import pytest
 
-from prm.cli import dispatch
 from prm.fingerprint import fingerprint
 from prm.jsonl import write_json, write_jsonl
 from prm.scoring_spec import ScoringSpec
+from tests.guides import Page, run
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "publishing.md"
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines]
+GUIDE = Page("docs/publishing.md")
 
 
 @pytest.fixture
@@ -73,34 +62,26 @@ def test_every_command_runs_and_the_repository_holds_what_is_listed(
 ) -> None:
     monkeypatch.chdir(runs)
     logged_in.add_repo("you/base", {})
-    found = commands()
+    found = GUIDE.commands()
     assert [command[:2] for command in found] == [["prm", name] for name in ("push", "bench", *["push"] * 3)]
-    dispatch(found[0][1:])
+    run(found[0])
     assert "── model.safetensors" in capsys.readouterr().out and set(logged_in.repos) == {"you/base"}
     for command in found[1:]:
-        dispatch(command[1:])
+        run(command)
     assert set(logged_in.repos) == {
         *("you/base", "you/my-prm", "datasets/you/my-prm-labels", "you/my-lora-prm", "you/my-merged-prm")
     }
     published = set(logged_in.repos["you/my-prm"].files)
-    rows = table_rows("in the repository")
-    listed = {name for row in rows for name in re.findall(r"`([\w.]+\.\w+)`", row.split("|")[1])}
+    rows = GUIDE.rows("in the repository")
+    listed = {name for row in rows for name in re.findall(r"`([\w.]+\.\w+)`", row[0])}
     assert listed <= published and "processbench_report.html" in listed
     assert logged_in.repos["you/my-prm"].private
     assert "datasets:\n- you/my-prm-labels\n" in logged_in.repos["you/my-prm"].files["README.md"].decode()
     assert "adapter_config.json" in logged_in.repos["you/my-lora-prm"].files
     assert "model.safetensors" in logged_in.repos["you/my-merged-prm"].files
 
-    (script,) = blocks("python")
+    (script,) = GUIDE.blocks("python")
     (runs / "runs").rename(runs / "elsewhere")  # what it loads is the Hub's
     done = hub_python("-c", script)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split(",")) == 2  # one score a step
-
-
-def table_rows(header: str) -> list[str]:
-    """The rows of the table that begins with a header."""
-    lines = GUIDE.read_text(encoding="utf-8").splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {header} |"))
-    end = next(index for index in range(start, len(lines)) if not lines[index].startswith("|"))
-    return lines[start + 2 : end]

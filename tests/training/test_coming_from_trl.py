@@ -15,8 +15,9 @@ from prm.rows.training_rows import StepRow
 from prm.step_format import PromptFormat, StepFormat
 from prm.train import TrainScriptArguments, VerifierModelConfig
 from prm.training.config import VerifierConfig
+from tests.guides import Page
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "coming-from-trl.md").read_text()
+PAGE = Page("docs/coming-from-trl.md")
 # TRL 1.13's own fields of PRMConfig, and max_prompt_length of the 0.x releases.
 PRM_CONFIG = {
     *("learning_rate", "max_length", "max_prompt_length", "max_completion_length", "disable_dropout"),
@@ -34,24 +35,15 @@ NO_OPTIONS = {  # columns, arguments, methods and files
 }
 
 
-def table(heading: str) -> list[list[str]]:
-    """The cells of the rows below a heading of the page."""
-    lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
-    return rows[1:]
-
-
 def test_every_option_of_prm_config_is_there_once() -> None:
-    named = [re.findall(r"`(\w+)`", row[0])[0] for row in table("Each option of `PRMConfig`")]
+    named = [re.findall(r"`(\w+)`", row[0])[0] for row in PAGE.rows("`PRMConfig`")]
     assert sorted(named) == sorted(PRM_CONFIG)
 
 
 def test_every_option_of_reward_config_is_one_of_trl_still() -> None:
     from trl import RewardConfig
 
-    named = {
-        name for row in table("Each option of `RewardConfig` for pairs") for name in re.findall(r"`(\w+)`", row[0])
-    }
+    named = {name for row in PAGE.rows("`RewardConfig`") for name in re.findall(r"`(\w+)`", row[0])}
     assert named <= {item.name for item in fields(RewardConfig)}
     own = set(RewardConfig.__annotations__) - {
         "learning_rate",
@@ -63,16 +55,16 @@ def test_every_option_of_reward_config_is_one_of_trl_still() -> None:
 
 
 def test_every_option_named_as_ours_exists() -> None:
-    named = set(re.findall(r"`([a-z][a-z0-9]*_[a-z0-9_]+)[`=:]", PAGE))
+    named = set(re.findall(r"`([a-z][a-z0-9]*_[a-z0-9_]+)[`=:]", PAGE.text))
     assert named - THEIRS_ONLY - NO_OPTIONS <= OURS
-    given = set(re.findall(r"`(\w+)=", PAGE)) - NO_OPTIONS
+    given = set(re.findall(r"`(\w+)=", PAGE.text)) - NO_OPTIONS
     assert given <= OURS
     assert {"step_separator", "label_view", "objective", "loss"} <= OURS
 
 
 def test_defaults_are_as_the_page_says() -> None:
     defaults = {item.name: item.default for item in fields(VerifierConfig)}
-    for row in table("Each option of `PRMConfig`"):
+    for row in PAGE.rows("`PRMConfig`"):
         if found := re.match(r"`(\w+)`, `?(.+?)`?$", row[2]):
             name, value = found.groups()
             assert str(defaults[name] or "off").lower() == str(_read(value)).lower(), name
@@ -89,7 +81,7 @@ def test_the_script_runs(
     base_dir: Callable[..., Path], make_rows: Callable[..., list[StepRow]], tmp_path: Path, capsys: Any
 ) -> None:
     rows = [{"prompt": r.prompt, "completions": list(r.completions), "labels": list(r.labels)} for r in make_rows(12)]
-    script = PAGE.split("```python\n")[1].split("```")[0]
+    script = PAGE.blocks("python")[0]
     for theirs, here in (
         ("Qwen/Qwen2.5-Math-1.5B", str(base_dir())),
         ("runs/prm", str(tmp_path)),
