@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.errors import ConfigError, PrmError
+from prm.help import help_text
 from prm.recipe import ENVIRONMENT, fit_recipe, read_recipe
 from prm.spelling import hint
 from prm.worlds.models import PREFIX, expand_embedded
@@ -46,6 +47,9 @@ def parse_config(
         parser.set_defaults_with_config(**defaults)
     if path is not None:
         parser.set_defaults_with_config(**_checked_recipe(Path(path), kinds, known))
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(kinds, parser.get_default, parser.prog, _about(parser.prog)))
+        raise SystemExit(0)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -61,6 +65,14 @@ def parse_config(
     for config in configs:
         _expand_embedded_models(config)
     return configs if several else configs[0]
+
+
+def _about(prog: str) -> str:
+    """What a command of `prm` does; empty for what is none."""
+    from prm.cli import COMMANDS
+
+    _, about = COMMANDS.get(prog.removeprefix("prm "), ("", ""))
+    return about
 
 
 def _expand_embedded_models(config: Any) -> None:

@@ -19,9 +19,12 @@ from prm.training.settling import AUTO, HELD_OUT
 
 @dataclass
 class VerifierConfig(TrainingArguments):
-    """transformers' training arguments, and what a verifier needs besides. Defaults that differ from transformers'
-    are those under which the losses are exact, little is padded and a killed run loses at most a fifth."""
+    """What a verifier needs beside transformers' training arguments. Defaults that differ from transformers' are those
+    under which the losses are exact, little is padded and a killed run loses at most a fifth."""
 
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Directory of the checkpoints, the finished verifier and its report"}
+    )
     objective: str = field(
         default="prm",
         metadata={
