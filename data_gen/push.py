@@ -138,11 +138,27 @@ def _report(path: Path) -> dict[str, Any]:
         )
     if report.get("data_hash") != file_hash(path):
         raise DataError("changed since its report was written", path=path, remedy="Run the same `prm label` again")
-    if "by_position" not in report:  # merged shards, which have sums alone
-        rows = [LabelledRollout.from_dict(row, path=path, line=line) for line, row in read_jsonl(path)]
-        report = label_report(rows, {}, str(report.get("grader", ""))) | report
-    cleaned: dict[str, Any] = without_local_paths(report)
+    cleaned: dict[str, Any] = without_local_paths(_completed(report, path))
     return cleaned
+
+
+def _completed(report: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A report with all figures of this version's: merged shards have sums alone, and an older version's has fewer.
+    Those that the labels say are found in them.
+
+    Raises:
+        DataError: it lacks one that only the run could count.
+    """
+    if label_report([], {}, "").keys() <= report.keys():
+        return report
+    if absent := [name for name in ("completions", "distinct_prefixes") if name not in report]:
+        raise DataError(
+            f"the report beside it is of an older version, which did not count {' and '.join(absent)}",
+            path=path,
+            remedy="Run the same `prm label` again in another output_dir",
+        )
+    rows = [LabelledRollout.from_dict(row, path=path, line=line) for line, row in read_jsonl(path)]
+    return label_report(rows, {}, str(report.get("grader", ""))) | report
 
 
 def _is_owned(name: str) -> bool:

@@ -1,12 +1,14 @@
 """Nothing that opens a door leaves the machine: tokens and keys are looked for in every text that would be published,
-the headers of weight files included."""
+the headers of weight files and the texts of Parquet files included."""
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prm.errors import HubError
 
@@ -24,7 +26,6 @@ _KINDS = {
     "a password in a URL": (("://",), r"\bhttps?://[^\s/:@\"'<>]+:[^\s/:@\"'<>]+@"),
     "a secret": (_NAMES, rf"\"(?:\w*_)?(?:{'|'.join(_NAMES)})\"\s*:\s*\"(?!<)[^\"\s]{{8,}}\""),
 }
-_NO_TEXT = (".parquet",)
 
 
 def refuse_secrets(payload: Mapping[str, bytes | Path], *known: str | None) -> None:
@@ -34,18 +35,25 @@ def refuse_secrets(payload: Mapping[str, bytes | Path], *known: str | None) -> N
         known: secrets of this very session, such as the user's token, wherever they are.
 
     Raises:
-        HubError: the first thing that looks like a secret, with its file and line; never the secret itself.
+        HubError: the first thing that looks like a secret, with its file and line or row; never the secret itself.
     """
     own = [secret for secret in known if secret and len(secret) >= 8]
     for name, content in sorted(payload.items()):
-        if name.endswith(_NO_TEXT):
-            continue
-        for number, line in enumerate(_lines(name, content), start=1):
-            if what := _secret(line, own):
+        for where, text in _texts(name, content):
+            if what := _secret(text, own):
                 raise HubError(
-                    f"{name}, line {number}: what looks like {what}. Nothing was pushed: take it out, and revoke it "
+                    f"{name}, {where}: what looks like {what}. Nothing was pushed: take it out, and revoke it "
                     "if anyone else may have seen it"
                 )
+
+
+def _texts(name: str, content: bytes | Path) -> Iterator[tuple[str, str]]:
+    """Every text of a file, with where in it that is."""
+    if name.endswith(".parquet"):
+        yield from _columns(name, content)
+        return
+    for number, line in enumerate(_lines(name, content), start=1):
+        yield f"line {number}", line
 
 
 def _secret(text: str, own: Sequence[str]) -> str:
@@ -70,3 +78,39 @@ def _lines(name: str, content: bytes | Path) -> Iterator[str]:
     else:
         with content.open(encoding="utf-8", errors="replace") as text:
             yield from text
+
+
+def _columns(name: str, content: bytes | Path) -> Iterator[tuple[str, str]]:
+    """The texts in a Parquet file: its metadata, and every value of a column that holds texts, however nested.
+
+    Raises:
+        HubError: it is no Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content) if isinstance(content, bytes) else str(content))
+    except pa.ArrowInvalid as error:
+        raise HubError(f"{name}: no Parquet file, so that no secret could be looked for in it ({error})") from None
+    for key, value in (file.metadata.metadata or {}).items():
+        yield "its metadata", f"{key.decode('utf-8', 'replace')} {value.decode('utf-8', 'replace')}"
+    names = [field.name for field in file.schema_arrow if "string" in str(field.type)]
+    first = 1
+    for batch in file.iter_batches(columns=names) if names else ():
+        for column, values in batch.to_pydict().items():
+            for row, value in enumerate(values, start=first):
+                for text in _flat(value):
+                    yield f"row {row}, column {column}", text
+        first += batch.num_rows
+
+
+def _flat(value: Any) -> Iterator[str]:
+    """The texts in a value; a mapping as JSON, by whose keys secrets are known."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, dict):
+        yield json.dumps(value, ensure_ascii=False, default=str)

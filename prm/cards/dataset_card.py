@@ -1,5 +1,6 @@
 """The card of a dataset of step labels: front matter that the Hub reads, and the figures of its `label_report.json` in
-`dataset_card.md.j2`. A figure that the report does not have is left out, never completed."""
+`dataset_card.md.j2`. A figure that the report does not have, such as one of an older version, is left out, never
+completed: `rollouts` and `step_labels` alone must be there."""
 
 from __future__ import annotations
 
@@ -22,6 +23,12 @@ LABELERS = {
 }
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _NOT_SHOWN = ("_hash", "num_rollouts")
+_COUNTS = {
+    "rollouts": "rollouts",
+    "step_labels": "step labels",
+    "unknown_labels": "of them unknown",
+    "distinct_labels": "distinct prefixes with a label",
+}
 
 
 def dataset_card(report: Report, repo_id: str, *, license: str | None = None) -> str:
@@ -35,11 +42,11 @@ def dataset_card(report: Report, repo_id: str, *, license: str | None = None) ->
             "counts": {name: f"{report[name]:,}" for name in ("step_labels", "rollouts")},
             "problem_set": report.get("problem_set") or "",
             "identity": _identity(report),
-            "making": [*_made_from(report), _cost(report), *_searches(report), *_votes(report), _settings(report)],
+            "making": [*_made_from(report), _cost(report), *_searches(report), *_votes(report), *_settings(report)],
             "quality": [*_truth(report), *_calibration(report), *_agreement(report)],
             "by_position": _by_position(report),
             "limits": _limits(report),
-            "versions": list(report["versions"].items()),
+            "versions": list(report.get("versions", {}).items()),
         },
     )
 
@@ -71,17 +78,25 @@ def _identity(report: Report) -> list[tuple[str, str]]:
         form = f" ({made['from']})" if made.get("from") else ""
         inputs = ", ".join(f"`{name}`" for name in made["inputs"])
         rows.append((what, f"{number(report['rollouts'])} of {number(made['solutions'])} solutions in {inputs}{form}"))
-    known = number(report["step_labels"] - report["unknown_labels"])
-    per_label = report.get("tokens_per_label")
-    cost = "no label is known" if per_label is None else f"{per_label:.1f} generated tokens per known label"
-    if (each := report.get("tokens_per_distinct_label")) is not None:
-        cost += f", {each:.1f} per distinct prefix that has one"
-    rows.append(("Cost", cost))
+    if "tokens_per_label" in report:
+        rows.append(("Cost", _tokens(report)))
     if report.get("hard_correct_share") is not None:
-        rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%} of the {known} known"))
+        known = "those" if (count := _known_labels(report)) is None else f"the {number(count)}"
+        rows.append(("Labels that say right", f"{report['hard_correct_share']:.1%} of {known} known"))
     if accuracy := (report.get("truth") or {}).get("step_accuracy"):
         rows.append(("Labels that agree with the truth", f"{show(accuracy)} of the {number(accuracy['n'])} checked"))
     return rows
+
+
+def _tokens(report: Report) -> str:
+    per_label, each = report["tokens_per_label"], report.get("tokens_per_distinct_label")
+    cost = "no label is known" if per_label is None else f"{per_label:.1f} generated tokens per known label"
+    return cost if each is None else f"{cost}, {each:.1f} per distinct prefix that has one"
+
+
+def _known_labels(report: Report) -> int | None:
+    """How many labels say something, where the report counted those that do not."""
+    return int(report["step_labels"] - report["unknown_labels"]) if "unknown_labels" in report else None
 
 
 def _made_from(report: Report) -> list[Table]:
@@ -107,30 +122,25 @@ def _searches(report: Report) -> list[Table]:
 
 
 def _cost(report: Report) -> Table:
-    cost, each, distinct = report["cost"], report["cost_per_label"], report.get("distinct_labels")
-    known = report["step_labels"] - report["unknown_labels"]
-    rows = [
-        ["rollouts", number(report["rollouts"]), ""],
-        ["step labels", number(report["step_labels"]), ""],
-        ["of them unknown", number(report["unknown_labels"]), ""],
-        *([["distinct prefixes with a label", number(distinct), ""]] if distinct is not None else []),
-        *_completions(report, known),
-        *([f"{kind} tokens", number(cost[f"{kind}_tokens"]), _per_label(each[f"{kind}_tokens"])] for kind in _KINDS),
-    ]
+    cost, each = report.get("cost", {}), report.get("cost_per_label", {})
+    rows = [[words, number(report[name]), ""] for name, words in _COUNTS.items() if report.get(name) is not None]
+    rows += _completions(report)
+    for kind in ("generated_tokens", "prefilled_tokens", "cached_tokens"):
+        if kind in cost:
+            rows.append([kind.replace("_", " "), number(cost[kind]), _per_label(each[kind]) if kind in each else ""])
     for name in ("truncated", "unparsable", "timeout"):
         if report.get(f"{name}_share"):
             rows.append([f"{name} completions, not counted as wrong", f"{report[f'{name}_share']:.1%}", ""])
-    rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report["rules"].items()]
+    rows += [[f"labels by the rule `{rule}`", number(count), ""] for rule, count in report.get("rules", {}).items()]
     return Table("What was labelled and spent", markdown_table(["", "in all", "per known label"], rows))
 
 
-def _completions(report: Report, known: int) -> list[list[str]]:
+def _completions(report: Report) -> list[list[str]]:
     """Of labels that were chosen among others the rows do not say it, but their tokens they do."""
-    if report.get("made_from"):
+    if report.get("made_from") or "completions" not in report:
         return []
-    return [
-        ["completions", number(report["completions"]), _per_label(report["completions"] / known if known else None)]
-    ]
+    count, known = report["completions"], _known_labels(report)
+    return [["completions", number(count), "" if known is None else _per_label(count / known if known else None)]]
 
 
 def _votes(report: Report) -> list[Table]:
@@ -145,17 +155,14 @@ def _per_label(value: float | None) -> str:
     return "–" if value is None else number(value)
 
 
-_KINDS = ("generated", "prefilled", "cached")
-
-
-def _settings(report: Report) -> Table:
-    settings = {**report.get("settings", {}), "grader": report["grader"]}
+def _settings(report: Report) -> list[Table]:
+    settings = {**report.get("settings", {}), "grader": report.get("grader")}
     rows = [
         [name, number(value)]
         for name, value in settings.items()
         if value not in (None, "", []) and not name.endswith(_NOT_SHOWN)
     ]
-    return Table("Settings", markdown_table(["setting", "value"], rows))
+    return [Table("Settings", markdown_table(["setting", "value"], rows))] if rows else []
 
 
 def _truth(report: Report) -> list[Table]:
@@ -165,7 +172,9 @@ def _truth(report: Report) -> list[Table]:
         for key, words in TRUTH.items()
         if found.get(key)
     ]
-    title = f"Against the truth, known of {number(report.get('truth_rollouts'))} rollouts"
+    title = "Against the truth"
+    if (count := report.get("truth_rollouts")) is not None:
+        title += f", known of {number(count)} rollouts"
     return [Table(title, markdown_table(["hard labels", "share", "of"], rows))] if rows else []
 
 
@@ -188,7 +197,9 @@ def _agreement(report: Report) -> list[Table]:
     return [Table(f"Agreement of {first} (first) and {second} (second)", markdown_table(["", "rollouts"], rows))]
 
 
-def _by_position(report: Report) -> Table:
+def _by_position(report: Report) -> Table | None:
+    if "by_position" not in report:
+        return None
     rows = [
         [
             number(row["position"] + 1),

@@ -287,6 +287,34 @@ def test_the_users_own_token_and_metadata_of_weights_are_looked_for(tmp_path: Pa
         refuse_secrets({"model.safetensors": tmp_path / "model.safetensors"})
 
 
+@pytest.mark.parametrize("kind", SECRETS)
+def test_texts_of_parquet_files_are_looked_through(tmp_path: Path, kind: str) -> None:
+    """Texts, lists of them and structures, in later row groups too, from a file and from memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, innocent = tmp_path / "train.parquet", ["7+5=12", None, "sk-learn"]
+    for column, value in {
+        "prompt": f"note {SECRETS[kind]} here",
+        "completions": ["7+5=12", SECRETS[kind]],
+        "settings": {"note": {"deep": SECRETS[kind]}} if kind != "named" else {"wandb_api_key": "0123456789abcdef"},
+    }.items():
+        empty = None if column != "completions" else ["fine"]
+        rows = {"prompt": [*innocent, "x"], "n": [1, 2, 3, 4]} | {column: [None, None, value, empty]}
+        pq.write_table(pa.table(rows), path, row_group_size=2)
+        for content in (path, path.read_bytes()):
+            with pytest.raises(HubError, match=rf"data\.parquet, row 3, column {column}: what looks like") as refusal:
+                refuse_secrets({"data.parquet": content})
+            assert SECRETS[kind] not in str(refusal.value)
+    pq.write_table(pa.table({"prompt": innocent, "n": [1, 2, 3]}), path)
+    refuse_secrets({"data.parquet": path})
+    pq.write_table(pa.table({"n": [1]}).replace_schema_metadata({"by": SECRETS[kind]}), path)
+    with pytest.raises(HubError, match=r"data\.parquet, its metadata: what looks like"):
+        refuse_secrets({"data.parquet": path})
+    with pytest.raises(HubError, match="no Parquet file, so that no secret could be looked for in it"):
+        refuse_secrets({"data.parquet": b"PAR0"})
+
+
 def test_what_only_resembles_a_secret_is_published(tmp_path: Path) -> None:
     innocent = (
         '{"hub_token": "<HUB_TOKEN>", "bos_token": "<|endoftext|>", "token": "hf_transfer", "password": ""}\n'

@@ -79,6 +79,33 @@ def test_the_card_carries_the_report(labels_path: Path) -> None:
     assert "100K<n<1M" in dataset_front_matter(report | {"rollouts": 445_000}, "user/labels", None)
 
 
+def test_what_the_report_of_an_older_version_does_not_have_is_left_out(labels_path: Path) -> None:
+    """Each fact in turn, and all at once; those that are there stay where they were."""
+    report = json.loads((labels_path.parent / "label_report.json").read_text())
+    whole, needed = dataset_card(report, "user/labels"), ("rollouts", "step_labels")
+    for name in [name for name in report if name not in needed]:
+        older = dataset_card({key: value for key, value in report.items() if key != name}, "user/labels")
+        assert "None" not in older and len(older.splitlines()) <= len(whole.splitlines()) + 2, name
+    older = dataset_card({key: value for key, value in report.items() if key != "cost_per_label"}, "user/labels")
+    assert f"| generated tokens | {report['cost']['generated_tokens']} |  |" in older
+    bare = dataset_card({name: report[name] for name in needed}, "user/labels")
+    assert "| step labels |" in bare and "## Versions" not in bare and "## Values by step" not in bare
+    assert "### Settings" not in bare and "**Cost:**" not in bare
+
+
+def test_labels_of_an_older_version_are_published_whole_or_refused_with_the_remedy(labels_path: Path) -> None:
+    path = labels_path.parent / "label_report.json"
+    report = json.loads(path.read_text())
+    config = DatasetPushConfig(labels_path=str(labels_path), repo_id="user/x", dry_run=True)
+    whole = push_labels(config).card
+    later = ("cost_per_label", "cost_per_distinct_label", "unknown_labels", "distinct_labels", "values_by_position")
+    write_json(path, {name: value for name, value in report.items() if name not in later})
+    assert push_labels(config).card == whole  # their labels say it
+    write_json(path, {name: value for name, value in report.items() if name != "completions"})
+    with pytest.raises(DataError, match="of an older version, which did not count completions"):
+        push_labels(config)
+
+
 def test_a_dry_run_needs_no_hub(labels_path: Path) -> None:
     result = push_labels(DatasetPushConfig(labels_path=str(labels_path), repo_id="user/labels", dry_run=True))
     assert result.url == "" and len(result.files) == 4 and "step labels" in result.card
