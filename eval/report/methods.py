@@ -9,15 +9,18 @@ from prm.report.formatting import Column, Value
 from prm.report.page import Table
 
 from ..results import MethodResult, method_title
-from .wording import known
+from .wording import capital, known
 
 if TYPE_CHECKING:
     from ..run import EvalResult
 
+DRAWN = "drawn"
+DRAWN_MEANS = "drawn: how many of n solutions a method that may stop early took, on average"
 HEADERS = (
     Column("method"),
     Column("verifier"),
     Column("n", "integer"),
+    Column(DRAWN, "si"),
     Column("accuracy", "percent"),
     Column("gain", "points"),
     Column("FLOPs", "si"),
@@ -27,13 +30,25 @@ HEADERS = (
 )
 
 
-def method_row(line: MethodResult) -> list[Value]:
-    """One row under `HEADERS`."""
+def method_grid(lines: Sequence[MethodResult]) -> tuple[list[Column], list[list[Value]]]:
+    """Columns, and a row for each line; how many solutions were drawn is a column where a method may stop early."""
+    used = [i for i, column in enumerate(HEADERS) if column.name != DRAWN or may_stop_early(lines)]
+    rows = [_row(line) for line in lines]
+    return [HEADERS[i] for i in used], [[row[i] for i in used] for row in rows]
+
+
+def may_stop_early(lines: Sequence[MethodResult]) -> bool:
+    """Whether one of the methods may draw fewer solutions than its n."""
+    return any(line.samples is not None for line in lines)
+
+
+def _row(line: MethodResult) -> list[Value]:
     bill = line.bill
     return [
         method_title(line.method),
         line.verifier + (" (control)" if line.control else "") if line.verifier else None,
         line.n,
+        line.samples,
         line.accuracy,
         line.gain,
         *(known(value) for value in (bill.flops, bill.generated_tokens, bill.verifier_tokens, bill.seconds)),
@@ -44,6 +59,8 @@ def method_tables(result: EvalResult) -> list[Table]:
     """Every method at its largest n, and, where there are more, all of them on demand."""
     largest = [lines[-1] for lines in by_method(result.methods)]
     about = "Gains in percentage points; tokens, FLOPs and seconds are means per problem."
+    if may_stop_early(result.methods):
+        about += f" {capital(DRAWN_MEANS)}."
     tables = [_table(largest, result, f"Every method at its largest n. {about}", "methods.csv")]
     if len(largest) < len(result.methods):
         tables.append(
@@ -57,7 +74,7 @@ def _table(
 ) -> Table:
     best = [i for i, line in enumerate(lines) if result.best and line.key == result.best.key]
     name = f"All {len(lines)} lines, every n" if folded else ""
-    return Table(HEADERS, [method_row(line) for line in lines], caption, csv_name, best, name)
+    return Table(*method_grid(lines), caption, csv_name, best, name)
 
 
 def by_method(methods: Sequence[MethodResult]) -> list[list[MethodResult]]:

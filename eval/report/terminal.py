@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prm.report.terminal import render_table
 
 from ..results import MethodResult, method_title
-from .methods import HEADERS, method_row
+from .methods import DRAWN_MEANS, may_stop_early, method_grid
 from .wording import basis_text, points_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
     facts = f"{basis_text(result)}; intervals 95%, bootstrap over problems; "
     facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
-    parts = [render_table(HEADERS, [method_row(line) for line in lines]), facts]
+    if may_stop_early(lines):
+        facts += f"; {DRAWN_MEANS}"
+    parts = [render_table(*method_grid(lines)), facts]
     if result.best:
         parts.append(best_sentence(config, result))
     return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])

@@ -41,6 +41,31 @@ def test_without_a_verifier_the_votes_run_and_the_weighted_ones_are_left_out(
     assert result.find("adaptive_consistency", 8).accuracy.mean > 0.9
 
 
+def test_the_tables_say_how_many_solutions_were_drawn_where_a_method_may_stop_early(
+    world: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(tmp_path, recorded(world, tmp_path), report=True)
+    drawn = result.find("adaptive_consistency", 8).samples
+    assert drawn is not None and 4 < drawn < 8
+    header, _, *rows, meaning, report = capsys.readouterr().out.splitlines()
+    column = header.split().index("drawn")
+    (shown,) = (row.split() for row in rows if row.startswith("adaptive consistency"))
+    assert float(shown[column + 1]) == pytest.approx(drawn, abs=0.01)  # its name has two words
+    (plain,) = (row.split() for row in rows if row.startswith("majority"))
+    assert plain[column] == "–"
+    assert "drawn: how many of n solutions a method that may stop early took" in meaning
+    page = Path(report.removeprefix("report: ")).read_text()
+    assert ">drawn</th>" in page and f">{shown[column + 1]}</td>" in page and "Drawn: how many of n" in page
+
+
+def test_where_nothing_stops_early_nothing_is_said_of_it(
+    world: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, recorded(world, tmp_path), report=True, approach=["majority"])
+    printed = capsys.readouterr().out
+    assert "drawn" not in printed and ">drawn</th>" not in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_with_a_verifier_scores_weigh_and_stop(world: SimpleNamespace, tmp_path: Path) -> None:
     critic = world.Verifier(lambda p, steps: [0.95 if steps[-1] == "A: 1" else 0.1])
     result = run(tmp_path, recorded(world, tmp_path), verifiers={"critic": critic})
