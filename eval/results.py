@@ -97,18 +97,29 @@ class MethodResult:
         )
 
 
+TITLES = {
+    "pass_at_n": "pass@n (oracle)",
+    "best_of_n": "best-of-n",
+    "weighted_best_of_n": "weighted best-of-n",
+    "no_skill": "no skill (chance)",
+    "dvts": "DVTS",
+    "rebase": "REBASE",
+    "lookahead": "lookahead search",
+    "early_stop": "early stopping",
+    "early_stop_threshold": "early stopping at a score",
+    "compute_optimal_scores": "compute-optimal",
+    "compute_optimal_agreement": "compute-optimal by agreement",
+    "compute_optimal_oracle": "compute-optimal (oracle)",
+}
+"""As the papers write them; the others are their names without underscores."""
+
+
 def method_title(method: str) -> str:
-    """The method's name as people read it."""
-    titles = {
-        "pass_at_n": "pass@n (oracle)",
-        "best_of_n": "best-of-n",
-        "weighted_best_of_n": "weighted best-of-n",
-        "no_skill": "no skill (chance)",
-        "compute_optimal_scores": "compute-optimal",
-        "compute_optimal_agreement": "compute-optimal by agreement",
-        "compute_optimal_oracle": "compute-optimal (oracle)",
-    }
-    return titles.get(method, method.replace("_", " ").replace("dvts", "DVTS"))
+    """The method's name as people read it; a system of a panel keeps the name that it was given."""
+    if method in TITLES or method.startswith("alone: "):
+        return TITLES.get(method, method)
+    name, vote, _ = method.partition("_weighted")
+    return f"{TITLES.get(name, name.replace('_', ' '))}{' weighted' if vote else ''}"
 
 
 def method_result(

@@ -8,11 +8,38 @@ from typing import Any
 import numpy as np
 import pytest
 from prm.eval.cost import Bill
-from prm.eval.results import MethodResult, against_controls, best_prm_method, method_result
+from prm.eval.results import MethodResult, against_controls, best_prm_method, method_result, method_title
 from prm.eval.search.base import ProblemResult
+from prm.eval.search.strategies import STRATEGIES
 
 from prm.stats.intervals import bootstrap_mean, paired_difference
 from prm.stats.selection import gain_of_the_chosen
+
+
+def test_every_method_has_the_title_that_its_paper_gives_it() -> None:
+    names = [strategy.name for variants in STRATEGIES.values() for strategy in variants]
+    assert {name: method_title(name) for name in [*names, "no_skill", "compute_optimal_scores", "alone: a_b"]} == {
+        "greedy": "greedy",
+        "pass_at_n": "pass@n (oracle)",
+        "majority": "majority",
+        "best_of_n": "best-of-n",
+        "weighted_best_of_n": "weighted best-of-n",
+        "beam_search": "beam search",
+        "beam_search_weighted": "beam search weighted",
+        "dvts": "DVTS",
+        "dvts_weighted": "DVTS weighted",
+        "lookahead": "lookahead search",
+        "lookahead_weighted": "lookahead search weighted",
+        "rebase": "REBASE",
+        "rebase_weighted": "REBASE weighted",
+        "adaptive_consistency": "adaptive consistency",
+        "adaptive_consistency_weighted": "adaptive consistency weighted",
+        "early_stop": "early stopping",
+        "early_stop_threshold": "early stopping at a score",
+        "no_skill": "no skill (chance)",
+        "compute_optimal_scores": "compute-optimal",
+        "alone: a_b": "alone: a_b",
+    }
 
 
 def test_a_line_keeps_accuracy_and_bill_of_every_problem_and_is_read_back() -> None:
