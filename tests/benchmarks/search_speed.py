@@ -14,7 +14,8 @@ the end of the text are set: steps are of nine tokens and solutions of as many s
     python -m tests.benchmarks.search_speed --small               # a minute, to see that it runs
     python -m tests.benchmarks.search_speed --plot growth.svg     # the two curves as a picture
 
-The last line is one JSON object with every figure, its target and the machine.
+The last line of standard output is one JSON object with every figure, its target and the machine. Where a target is
+missed, the exit status is 1 and standard error says which; `--small` sizes are held to none.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,12 +231,13 @@ def table(figures: dict[str, Any]) -> str:
     for approach in ("beam_search", "dvts"):
         f = figures[approach]
         low, high = f["speedup_of_turns"]
+        faster, fewer = TARGETS["speedup"], TARGETS["verifier_tokens"]
         mean, *interval = f["accuracy_difference"]
         lines += [
             f"{approach}, {f['problems']} problems",
-            f"  wall clock       {f['speedup']:6.1f} times faster (turns {low:.1f} to {high:.1f}; target 4): "
+            f"  wall clock       {f['speedup']:6.1f} times faster (turns {low:.1f} to {high:.1f}; target {faster:g}): "
             f"{f['seconds']:.1f} s against {f['seconds_plain']:.1f} s",
-            f"  verifier tokens  {f['verifier_tokens_ratio']:6.1f} times fewer (target 3): "
+            f"  verifier tokens  {f['verifier_tokens_ratio']:6.1f} times fewer (target {fewer:g}): "
             f"{f['verifier_tokens']:,} against {f['verifier_tokens_plain']:,}",
             f"  accuracy         {f['accuracy']:6.1%} against {f['accuracy_plain']:.1%}, difference {100 * mean:+.1f} "
             f"[{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}] points",
@@ -254,6 +257,20 @@ def table(figures: dict[str, Any]) -> str:
         f"and {grown['exponent_seconds_plain']:.2f}"
     )
     return "\n".join(lines)
+
+
+def missed(figures: Mapping[str, Any]) -> list[str]:
+    """The targets that figures of `measure` miss, a sentence for each."""
+    found = []
+    for approach in ("beam_search", "dvts"):
+        for key, what in (("speedup", "times faster"), ("verifier_tokens_ratio", "times fewer verifier tokens")):
+            target = TARGETS[key.removesuffix("_ratio")]
+            if not figures[approach][key] >= target:
+                found.append(f"{approach} is {figures[approach][key]:.2f} {what}; the target is {target:g}")
+    power = figures["steps"]["exponent_verifier_tokens"]
+    if not power < LINEAR:
+        found.append(f"verifier tokens grow with steps to the power {power:.2f}; the target is below {LINEAR}")
+    return found
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
@@ -300,7 +317,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plot:
         plot(figures, args.plot)
     facts = {**machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    print(json.dumps({"benchmark": "search_speed", **figures, "machine": facts}))
+    print(json.dumps({"benchmark": "search_speed", **figures, "machine": facts}), flush=True)
+    if wrong := [] if args.small else missed(figures):
+        sys.exit("\n".join(f"missed: {one}" for one in wrong))
 
 
 if __name__ == "__main__":
