@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import fsum
+from math import fsum, isclose
 from typing import Any
 
 from prm.errors import ConfigError
@@ -26,8 +26,8 @@ class MethodResult:
         control: the verifier is a control, there to be beaten.
         n: generated solutions for each problem.
         accuracy: mean over problems, with its interval.
-        gain: accuracy minus the baseline's at the same n, paired by problem; `None` for the baseline itself, and
-            where the baseline has no such n.
+        gain: accuracy minus the baseline's at the same n, paired by problem; `None` for the baseline itself, where the
+            baseline has no such n, and where both are plain sampling (`difference_at`).
         bill: mean cost of one problem.
         per_problem: accuracy on each problem, in the order of the run's problems.
         bills: what each problem cost, in the same order.
@@ -146,12 +146,22 @@ def method_result(
         control=control,
         n=n,
         accuracy=bootstrap_mean(values, seed=seed, clusters=clusters),
-        gain=None if baseline is None else paired_difference(values, baseline, seed=seed, clusters=clusters),
+        gain=None if baseline is None else difference_at(n, values, baseline, seed=seed, clusters=clusters),
         bill=mean_bill(bills),
         per_problem=values,
         bills=bills,
         samples=fsum(drawn) / len(drawn) if drawn else None,
     )
+
+
+def difference_at(
+    n: int, a: Sequence[float], b: Sequence[float], *, seed: int = 0, clusters: Sequence[str] | None = None
+) -> Estimate | None:
+    """`paired_difference` of two methods with n solutions each, `None` where they are one method: whoever chooses
+    among a single sample takes it, so that a difference of nothing is no finding and has no interval."""
+    if n == 1 and all(isclose(x, y, abs_tol=1e-9) for x, y in zip(a, b, strict=True)):
+        return None
+    return paired_difference(a, b, seed=seed, clusters=clusters)
 
 
 def find(methods: Sequence[MethodResult], method: str, n: int, verifier: str = "") -> MethodResult:
@@ -217,6 +227,7 @@ def against_controls(
             continue
         for other in methods:
             if other.control and (other.method, other.n) == (line.method, n):
-                difference = paired_difference(line.per_problem, other.per_problem, seed=seed, clusters=clusters)
-                rows.append({"method": line.key, "control": other.key, "difference": asdict(difference)})
+                difference = difference_at(n, line.per_problem, other.per_problem, seed=seed, clusters=clusters)
+                if difference is not None:
+                    rows.append({"method": line.key, "control": other.key, "difference": asdict(difference)})
     return rows

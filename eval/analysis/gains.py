@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prm.stats.intervals import Estimate, ResampledMeans, paired_difference
+from prm.stats.intervals import Estimate, ResampledMeans, difference_of_few, paired_difference
 
 from ..results import MethodResult
 
@@ -118,6 +118,7 @@ class Spending:
 
     place: dict[str, int]
     means: ResampledMeans | None
+    clusters: Sequence[str] | None = None
 
     @classmethod
     def of(cls, lines: Sequence[MethodResult], *, seed: int = 0, clusters: Sequence[str] | None = None) -> Spending:
@@ -127,15 +128,16 @@ class Spending:
             return cls({}, None)
         columns = [line.per_problem for line in known] + [[bill.flops for bill in line.bills] for line in known]
         means = ResampledMeans.of(np.array(columns).T, seed=seed, clusters=clusters)
-        return cls({line.key: place for place, line in enumerate(known)}, means)
+        return cls({line.key: place for place, line in enumerate(known)}, means, clusters)
 
     def gain(self, line: MethodResult, reference: Reference) -> Gain | None:
         """A method over a reference that spends as many FLOPs on average over problems, or `None` where FLOPs are
         unknown.
 
         The reference's accuracy on each problem is linear in the logarithm of its mean FLOPs between two neighbouring
-        n. Means of FLOPs are taken anew in every resample, and so is the place on the curve. Plain sampling is a flat
-        curve: any one of more samples is right as often.
+        n. Means of FLOPs are taken anew in every resample, and so is the place on the curve; where the two differ on
+        too few problems to be resampled, it stays. Plain sampling is a flat curve: any one of more samples is right as
+        often.
         """
         curve = rising_flops(reference.lines)
         if self.means is None or line.key not in self.place or not curve:
@@ -150,7 +152,10 @@ class Spending:
         spent, curve_flops = line.bill.flops, [one.bill.flops for one in curve]
         log_n = on_curve(np.array([spent]), np.array([curve_flops]), np.log([[float(one.n) for one in curve]]))
         reached = spent if reference.name == PLAIN else min(max(spent, curve_flops[0]), curve_flops[-1])
-        estimate = self.means.estimate(difference)
+        per_problem = np.array([one.per_problem for one in curve]).T
+        on_place = on_curve(np.full(len(per_problem), spent), np.tile(curve_flops, (len(per_problem), 1)), per_problem)
+        few = difference_of_few(line.per_problem, on_place, clusters=self.clusters)
+        estimate = few or self.means.estimate(difference)
         return Gain(line.key, reference.name, "flops", estimate, math.exp(log_n[0]), reached / spent)
 
 

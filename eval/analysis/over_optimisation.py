@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm.stats.estimators import choice_shares, subset_shares
-from prm.stats.intervals import Estimate, ResampledMeans, bootstrap_mean, bootstrap_of_means
+from prm.stats.intervals import Estimate, ResampledMeans, bootstrap_mean, bootstrap_of_means, paired_difference
 from prm.stats.selection import gain_of_the_chosen
 
 from ..results import MethodResult
@@ -167,7 +167,7 @@ def _chosen(
     means = ResampledMeans.of(table, seed=seed, clusters=clusters)
 
     def mean(column: int) -> Estimate:
-        return means.estimate(lambda drawn: drawn[:, column])
+        return bootstrap_mean(table[:, column], seed=seed, clusters=clusters)
 
     def per_step(column: int) -> Estimate:
         return means.estimate(lambda drawn: _ratio(drawn[:, column], drawn[:, STEPS]))
@@ -177,8 +177,8 @@ def _chosen(
         verifier,
         n,
         score=mean(SCORE),
-        accuracy=bootstrap_mean(table[:, RIGHT], seed=seed, clusters=clusters),
-        excess=means.estimate(lambda drawn: drawn[:, SCORE] - drawn[:, RIGHT]),
+        accuracy=mean(RIGHT),
+        excess=paired_difference(table[:, SCORE], table[:, RIGHT], seed=seed, clusters=clusters),
         steps=mean(STEPS),
         step_length=per_step(CHARACTERS),
         repeated=per_step(REPEATED),

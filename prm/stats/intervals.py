@@ -1,4 +1,4 @@
-"""Error bars over problems: bootstrap, paired differences, and score intervals where counts are small.
+"""Error bars over problems: bootstrap, paired differences, and intervals that count where counts are small.
 
 The values are one per problem, computed by `prm.stats.estimators` or by grading one run of a search. Problems are the
 unit of resampling because they are what a new test set would change; problems that share a source (paraphrases of one
@@ -24,7 +24,11 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SMALL_COUNT = 10
-"""Outcomes of one kind below which a bootstrap of yes-or-no values is too narrow, and a score interval stands in."""
+"""Outcomes of one kind, whole or in parts, below which a bootstrap of shares is too narrow, and an interval that
+counts stands in: resampling cannot draw the rare problem that was not seen."""
+
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,25 @@ def bootstrap_mean(
 ) -> Estimate:
     """The mean of one value per problem with its percentile bootstrap interval.
 
-    Where every value is 0 or 1 and fewer than `SMALL_COUNT` problems have one of them, Wilson's interval stands in:
-    the bootstrap is too narrow there, and claims certainty where all values are equal. Clusters that agree are counted
-    as one problem each.
+    Where all values lie in [0, 1] and they, or what they lack of 1, sum to less than `SMALL_COUNT`, Wilson's interval
+    (1927, J. Am. Stat. Assoc. 22) stands in, at the mean of the values: the bootstrap is too narrow there, and claims
+    certainty where all values are equal. Of all values in [0, 1] with a given mean, zeros and ones vary most, so that
+    the interval errs to the wide side for shares (means over seeds or subsets). A cluster counts as one problem, as if
+    its problems always agreed; clusters of unequal sizes s as (sum of s)^2 / (sum of s^2) of them (Kish, 1965).
 
     Args:
-        values: (P,) one number per problem.
+        values: (P,) one number per problem; what can leave [0, 1] but happens not to, as a gain, is for
+            `paired_difference`.
         clusters: (P,) names; problems of one cluster are drawn together.
 
     Raises:
         DataError: no values, or one that is not a number.
     """
     x = _values(values)
-    units = int(cluster_index(clusters, len(x)).max()) + 1
-    counted = units == len(x) or bool((x == x[0]).all())
-    if counted and _is_binary(x) and min(x.mean(), 1 - x.mean()) * units < SMALL_COUNT:
-        bar = wilson(round(units * x.mean()), units, confidence=confidence)
-        return Estimate(float(x.mean()), bar.low, bar.high, len(x))
+    units = _units(len(x), clusters)
+    if _are_shares(x) and min(x.mean(), 1 - x.mean()) * units < SMALL_COUNT:
+        low, high = _wilson(float(x.mean()), units, confidence)
+        return Estimate(float(x.mean()), low, high, len(x))
     return _bootstrap(x, clusters, confidence, resamples, seed)
 
 
@@ -89,9 +95,13 @@ def paired_difference(
 ) -> Estimate:
     """The mean of a - b over the same problems: what is common to both methods on a problem cancels.
 
-    Where all values are 0 or 1 and the two differ on fewer than `SMALL_COUNT` problems, the interval is Bonett and
-    Price's (2012, J. Educ. Behav. Stat. 37): one more problem on either side, so that agreement on a few problems is
-    not taken for certainty.
+    Where all values lie in [0, 1] and the differences sum to less than `SMALL_COUNT`, signs aside, the interval is
+    Bonett and Price's (2012, J. Educ. Behav. Stat. 37): the normal interval after one more problem on either side, so
+    that agreement on a few problems is not taken for certainty. Theirs is for zeros and ones; shares enter with their
+    own squares, which is the same for zeros and ones. Clusters count as in `bootstrap_mean`.
+
+    Two methods that are one by construction (any selector at n = 1) differ by nothing, and no interval says so: that
+    is for the caller to know.
 
     Args:
         a: (P,) values of one method.
@@ -106,11 +116,23 @@ def paired_difference(
             f"{len(first)} and {len(second)} values cannot be paired",
             remedy="Compare the two methods on the same problems",
         )
-    difference = first - second
-    alone = clusters is None or len(np.unique(np.asarray(clusters))) == len(first)
-    if alone and _is_binary(first) and _is_binary(second) and np.abs(difference).sum() < SMALL_COUNT:
-        return _bonett_price(difference, confidence)
-    return _bootstrap(difference, clusters, confidence, resamples, seed)
+    counted = difference_of_few(first, second, confidence=confidence, clusters=clusters)
+    return counted or _bootstrap(first - second, clusters, confidence, resamples, seed)
+
+
+def difference_of_few(
+    a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, clusters: ArrayLike | None = None
+) -> Estimate | None:
+    """The interval that `paired_difference` has where two methods differ on few problems (Bonett and Price, 2012);
+    `None` where they differ on enough to resample them, or are no shares."""
+    first, second = _values(a), _values(b)
+    difference, units = first - second, _units(len(first), clusters)
+    if not (_are_shares(first) and _are_shares(second)) or np.abs(difference).mean() * units >= SMALL_COUNT:
+        return None
+    centre = float(difference.mean()) * units / (units + 2)
+    square = (float((difference**2).mean()) * units + 2) / (units + 2)
+    half = _z_two_sided(confidence) * math.sqrt((square - centre**2) / (units + 2))
+    return Estimate(float(difference.mean()), max(centre - half, -1.0), min(centre + half, 1.0), len(first))
 
 
 def bootstrap_of_means(
@@ -204,21 +226,16 @@ def bootstrap_statistic(
     return Estimate(float(statistic(np.arange(n))), low, high, len(members))
 
 
-def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
-    """A proportion with Wilson's score interval, which stays honest at 0 and 1 and for small n.
+def wilson(successes: float, n: int, *, confidence: float = 0.95) -> Estimate:
+    """A proportion with Wilson's score interval (1927), which stays honest at 0 and 1 and for small n. Of n shares,
+    each in [0, 1], the successes are the sum.
 
     Raises:
         DataError: `n` is not positive or `successes` is not between 0 and n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise DataError(f"{successes} successes of {n} are not a proportion")
-    z, p = _z_two_sided(confidence), successes / n
-    centre, scale = p + z * z / (2 * n), 1 + z * z / n
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At 0 and 1 the bound on that side is exact; rounding would leave it an ulp off.
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == n else (centre + half) / scale
-    return Estimate(p, low, high, n)
+    return Estimate(successes / n, *_wilson(successes / n, n, confidence), n)
 
 
 def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, resamples: int, seed: int) -> Estimate:
@@ -228,17 +245,24 @@ def _bootstrap(x: FloatArray, clusters: ArrayLike | None, confidence: float, res
     return Estimate(float(x.mean()), low, high, len(x))
 
 
-def _bonett_price(difference: FloatArray, confidence: float) -> Estimate:
-    """The interval of a difference of paired proportions; `difference` (P,) is -1, 0 or 1."""
-    n = len(difference)
-    ahead, behind = (float((difference == sign).sum() + 1) / (n + 2) for sign in (1, -1))
-    centre = ahead - behind
-    half = _z_two_sided(confidence) * math.sqrt((ahead + behind - centre**2) / (n + 2))
-    return Estimate(float(difference.mean()), max(centre - half, -1.0), min(centre + half, 1.0), n)
+def _wilson(p: float, n: float, confidence: float) -> tuple[float, float]:
+    """Ends of the score interval of a share p of n; neither need be whole."""
+    z = _z_two_sided(confidence)
+    centre, scale = p + z * z / (2 * n), 1 + z * z / n
+    half = z * math.sqrt(max(p * (1 - p), 0.0) / n + z * z / (4 * n * n))
+    # At 0 and 1 the bound on that side is exact; rounding would leave it an ulp off.
+    return (0.0 if p <= 0 else (centre - half) / scale, 1.0 if p >= 1 else (centre + half) / scale)
 
 
-def _is_binary(x: FloatArray) -> bool:
-    return bool(((x == 0) | (x == 1)).all())
+def _units(problems: int, clusters: ArrayLike | None) -> float:
+    """How many independent problems the problems are worth where those of a cluster always agree."""
+    sizes = np.bincount(cluster_index(clusters, problems)).astype(float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def _are_shares(x: FloatArray) -> bool:
+    """Whether all lie in [0, 1], but for rounding: a mean of ones may come out an ulp above 1."""
+    return bool((x >= -ROUNDING).all() and (x <= 1 + ROUNDING).all())
 
 
 def _values(values: ArrayLike) -> FloatArray:

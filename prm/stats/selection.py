@@ -64,13 +64,13 @@ def gain_of_the_chosen(
     gains = values - base[:, None]
     unit = cluster_index(clusters, len(base))
     chosen, shares = _chosen_without(gains, clusters, resamples, seed)
-    honest = (chosen[unit] * gains).sum(axis=1)
+    held_out = (chosen[unit] * values).sum(axis=1)
     best = int(values.mean(axis=0).argmax())
     difference = partial(paired_difference, confidence=confidence, resamples=resamples, seed=seed, clusters=clusters)
     return Chosen(
         best=best,
         apparent=difference(values[:, best], base),
-        honest=difference(honest, np.zeros(len(base))),
+        honest=difference(held_out, base),
         shares=tuple(map(float, shares)),
     )
 

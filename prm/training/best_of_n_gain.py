@@ -21,7 +21,7 @@ from prm.problems import equality_form
 from prm.rollouts import Rollout, read_rollouts
 from prm.rows.step_rows import RejectedRow, StepRow
 from prm.stats.estimators import best_of_n, majority_at_n
-from prm.stats.intervals import Estimate, bootstrap_mean
+from prm.stats.intervals import Estimate, bootstrap_mean, paired_difference
 from prm.training.aggregation_choice import fold_scores
 
 GAIN, ACCURACY = "best_of_n_gain", "best_of_n"
@@ -101,13 +101,12 @@ class RecordedSamples:
         """
         scores_R = fold_scores(1 / (1 + np.exp(-np.clip(margins_RS.astype(float), -700, 700))), steps_RS, how)
         scores_N = np.where(self.row_N >= 0, scores_R[np.maximum(self.row_N, 0)], -1.0)
-        best, gains = [], []
+        best, votes = [], []
         for problem in np.unique(self.problem_N):
             own = self.problem_N == problem
-            chosen = best_of_n(scores_N[own], self.correct_N[own], self.n)
-            best.append(chosen)
-            gains.append(chosen - majority_at_n(self.class_N[own], self.correct_N[own], self.n))
-        return bootstrap_mean(best), bootstrap_mean(gains)
+            best.append(best_of_n(scores_N[own], self.correct_N[own], self.n))
+            votes.append(majority_at_n(self.class_N[own], self.correct_N[own], self.n))
+        return bootstrap_mean(best), paired_difference(best, votes)
 
 
 def load_samples(path: str | Path, *, trained: Collection[str] = ()) -> RecordedSamples:

@@ -35,7 +35,7 @@ from prm.rollouts import Outcome, Rollout
 from prm.run_record import machine
 from prm.sampling_rules import FirstSuccess, Fixed, Interval, SamplingRule
 from prm.splitting import split_steps
-from prm.stats.intervals import bootstrap_mean
+from prm.stats.intervals import paired_difference
 from prm.worlds.arithmetic import first_error, make_problems, step_truth
 
 SAMPLING = SamplingParams(max_new_tokens=512)
@@ -95,8 +95,7 @@ def first_error_figures(world: World, rollouts: Sequence[Rollout]) -> dict[str, 
     every = FirstErrorLabeler(world.pool()).label(rollouts)
     search = [row for row in every if row.rollout.key in names]
     problems = [row.rollout.problem.unique_id for row in brute]
-    gains = [float(a) - float(b) for a, b in zip(found(search), found(brute), strict=True)]
-    gain = bootstrap_mean(gains, clusters=problems)
+    gain = paired_difference(found(search), found(brute), clusters=problems)
     return {
         "wrong_rollouts": len(wrong),
         "accuracy": sum(found(search)) / len(wrong),

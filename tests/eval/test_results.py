@@ -85,6 +85,21 @@ def test_problems_of_a_cluster_share_every_error_bar() -> None:
     assert best is not None and best.gain == paired_difference(values, base, clusters=names)
 
 
+def test_what_is_one_method_by_construction_has_no_difference_and_what_agrees_by_chance_has_one() -> None:
+    values = [1.0, 0.5, 1.0 - 1e-16]
+    results = [ProblemResult(value, Bill()) for value in values]
+    alone, many = (method_result(results, method="best_of_n", n=n, baseline=[1.0, 0.5, 1.0]) for n in (1, 4))
+    assert alone.gain is None
+    assert many.gain is not None and many.gain.low < 0 < many.gain.high
+    greedy = method_result(results, method="greedy", n=1, baseline=[1.0, 0.5, 0.0])
+    assert greedy.gain is not None and greedy.gain.mean > 0
+    assert not against_controls([one_sample("a"), one_sample("a", control=True)], 1)
+
+
+def one_sample(method: str, **options: Any) -> MethodResult:
+    return method_result([ProblemResult(0.5, Bill())], method=method, verifier="p", kind="prm", n=1, **options)
+
+
 def test_the_best_method_has_its_gain_on_problems_it_was_not_chosen_on() -> None:
     outcomes = (np.random.default_rng(1).random((40, 6)) < 0.5).astype(float)
     methods = [line(f"m{k}", outcomes[:, k].tolist()) for k in range(5)]

@@ -58,7 +58,7 @@ def test_at_equal_flops_the_vote_spends_the_same_on_more_samples(line: Any) -> N
 
 def test_the_interval_at_equal_flops_takes_the_budget_of_each_resample(line: Any) -> None:
     rng = np.random.default_rng(1)
-    count = 30
+    count = 60  # enough to be resampled
     mine, cost = rng.random(count), 1 + 20 * rng.random(count)
     curve = {n: (np.sort(rng.random(count)), n * (0.5 + rng.random(count))) for n in (1, 4, 16)}
     lines = [line("majority", n, accuracy, flops=flops) for n, (accuracy, flops) in curve.items()]
