@@ -300,7 +300,7 @@ def _with_label_report(config: EvalConfig) -> EvalConfig:
 
 def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generator: Generator | None) -> EvalResult:
     from .inputs import read_inputs
-    from .outputs import finished_result, show, show_problems, write_outputs
+    from .outputs import finished_result, show, show_problems, show_report, write_outputs
     from .prepare import prepare
     from .run import evaluate
     from .run_settings import run_settings
@@ -321,8 +321,11 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
     else:
         print(f"already finished: {config.output_dir}")
     show(config, result)
-    if config.problem:
-        show_problems(prepare(config, inputs, verifiers=verifiers, generator=generator), result)
+    try:
+        if config.problem:
+            show_problems(prepare(config, inputs, verifiers=verifiers, generator=generator), result)
+    finally:
+        show_report(config, result, anew=bool(config.problem))  # with links to the pages
     return result
 
 

@@ -36,11 +36,13 @@ REPORT_FILE, PICTURE_FILE = "report.html", "accuracy.svg"
 
 def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> None:
     """Write the results, each file appearing only once it is complete. `results.json` comes last and declares the run
-    finished; what an earlier run declared goes first."""
+    finished; what an earlier run declared goes first, its pages of problems too."""
+    from .report.problem_pages import problem_pages
+
     folder = Path(run.config.output_dir)
     write_config(run.config)
-    for name in (RESULTS_FILE, REPORT_FILE, PICTURE_FILE):
-        (folder / name).unlink(missing_ok=True)
+    for path in (*(folder / name for name in (RESULTS_FILE, REPORT_FILE, PICTURE_FILE)), *problem_pages(folder)):
+        path.unlink(missing_ok=True)
     write_jsonl(folder / SAMPLES_FILE, sample_rows(run))
     if run.config.samples_format == "parquet":
         write_parquet(folder / PARQUET_FILE, sample_rows(run))
@@ -52,14 +54,24 @@ def write_outputs(run: Run, result: EvalResult, settings: dict[str, Any]) -> Non
 
 
 def show(config: EvalConfig, result: EvalResult) -> None:
-    """Print the table, and write the report where it is wanted and not there."""
-    from .report.page import write_report
+    """Print the table."""
     from .report.terminal import terminal_table
 
     print(terminal_table(config, result))
+
+
+def show_report(config: EvalConfig, result: EvalResult, *, anew: bool = False) -> None:
+    """Write the report where it is wanted and not there, and say where it is.
+
+    Args:
+        anew: write it again, for what lies beside it has changed.
+    """
+    from .report.page import write_report
+
     path = Path(config.output_dir) / REPORT_FILE
     if config.report:
-        print(f"report: {path if path.is_file() else write_report(config, result, path, PICTURE_FILE)}")
+        there = path.is_file() and not anew
+        print(f"report: {path if there else write_report(config, result, path, PICTURE_FILE)}")
 
 
 def show_problems(run: Run, result: EvalResult) -> None:

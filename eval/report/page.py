@@ -24,6 +24,7 @@ from .labels import label_section, read_label_report
 from .over_optimisation import over_optimisation_section
 from .pictures import accuracy_choices
 from .policy import policy_section
+from .problem_links import problem_section
 from .quality import quality_section
 from .wording import basis_text, capital
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: str) -> Path:
     """Write `report.html`, and its first picture as a file of the given name beside it. Settings, hashes and versions
-    are those of the `results.json` in the same directory, where there is one."""
+    are those of the `results.json` in the same directory, where there is one; so are the problems' pages."""
     pictures = accuracy_choices(result)
     if pictures:
         first = pictures[0].options[0][1]
@@ -45,7 +46,11 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
         header.lead(config, result),
         [
             _with_basis(section, basis_text(result))
-            for section in (accuracy_section(config, result, pictures), *_more_sections(config, result))
+            for section in (
+                accuracy_section(config, result, pictures),
+                *_more_sections(config, result),
+                problem_section(config, result, path.parent),
+            )
         ],
         header.facts(config, result),
         footer="Run again with the same configuration to get the same numbers.",

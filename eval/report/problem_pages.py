@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from prm.errors import ConfigError
 from prm.report.formatting import Column, Value
-from prm.report.page import ScoredStep, Section, Solution, Table, render_report
+from prm.report.page import Link, ScoredStep, Section, Solution, Table, render_report
 from prm.report.page import write_report as write_page
 
 from ..arena import EvalArena
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "problems"
 WORST = "worst"
+TO_THE_RUN = Link("The whole run", "../report.html")
 PROBLEM_IDS = "per_problem.jsonl"
 METHODS = "What each method makes of it: the chance to be right, over subsets of samples and ties."
 
@@ -80,6 +81,11 @@ def _nearest(name: str, ids: Sequence[str]) -> str:
     return f"(did you mean {near[0]!r}?)" if near else ""
 
 
+def problem_pages(folder: Path) -> list[Path]:
+    """The pages of problems below a run's output directory."""
+    return sorted((folder / FOLDER).glob("*.html"))
+
+
 def page_name(unique_id: str) -> str:
     """The file of a problem's page: its id where that can be a file's name, else what can be of it, and a hash."""
     plain = re.sub(r"[^A-Za-z0-9._+-]+", "_", unique_id).strip("._")[:60]
@@ -90,11 +96,15 @@ def page_name(unique_id: str) -> str:
 
 def _by_regret(result: EvalResult) -> list[int]:
     """All problems, those first where the best method (or the baseline) falls most behind pass@n."""
-    n = max(result.ns)
-    oracle = result.find("pass_at_n", n).per_problem
-    key = result.best.key if result.best else f"majority@{n}"
-    method = next(line.per_problem for line in result.methods if line.key == key)
+    oracle = result.find("pass_at_n", max(result.ns)).per_problem
+    method = best_or_baseline(result).per_problem
     return sorted(range(len(oracle)), key=lambda index: method[index] - oracle[index])
+
+
+def best_or_baseline(result: EvalResult) -> MethodResult:
+    """The best method that a PRM guides, or the majority vote where there is none."""
+    key = result.best.key if result.best else f"majority@{max(result.ns)}"
+    return next(line for line in result.methods if line.key == key)
 
 
 def _with_searches(run: Run, result: EvalResult) -> list[EvalArena]:
@@ -112,7 +122,7 @@ def _write(run: Run, result: EvalResult, searches: Sequence[GrownSearches], inde
     graded = run.workshop.samples[index]
     trees = [tree for one in searches for tree in one.outlines(index, run.first_error)]
     sections = [
-        Section("The problem", problem.problem),
+        Section("The problem", problem.problem, links=[TO_THE_RUN] if run.config.report else []),
         *([Section("Live searches", HOW_TO_READ, trees=trees)] if trees else []),
         _samples_section(run, [one.arena for one in searches], graded, index),
         Section("Methods", METHODS, tables=_method_tables(result, index)),

@@ -116,8 +116,21 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A page beside this one, with what is to be read there.
+
+    Attributes:
+        href: relative to this page, so that both can be moved together.
+    """
+
+    text: str
+    href: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A headed part of the report: text (paragraphs parted by blank lines), then figures, tables, solutions and
+    """A headed part of the report: text (paragraphs parted by blank lines), then links, figures, tables, solutions and
     search trees."""
 
     title: str
@@ -126,6 +139,7 @@ class Section:
     tables: Sequence[Table] = ()
     solutions: Sequence[Solution] = ()
     trees: Sequence[SearchOutline] = ()
+    links: Sequence[Link] = ()
 
 
 def render_report(
@@ -180,6 +194,7 @@ def _section(section: Section, number: int) -> dict[str, Any]:
     return {
         "title": section.title,
         "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
+        "links": section.links,
         "figure_rows": _figure_rows(section.figures),
         "tables": [_table(table) for table in section.tables],
         "solutions": [_solution(solution) for solution in section.solutions],

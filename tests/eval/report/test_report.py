@@ -66,6 +66,7 @@ def test_the_sections_follow_the_story_of_a_run(shown: SimpleNamespace) -> None:
         "Verifier quality",
         "How sure this is",
         "The bill",
+        "Problem by problem",
     ]
 
 
@@ -120,6 +121,39 @@ def test_every_drawn_step_is_in_the_tree_with_its_fate(shown: SimpleNamespace) -
             tree = page[page.index("beam search, prm, n = 4") :].split("</svg>")[0]
             fates = re.findall(r'class="mark (\w+)', tree)
             assert sorted(fates) == sorted(rows[problem.unique_id]["nodes"]["fate"])
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r'<li><a href="(.*?)">', page)
+
+
+def test_the_report_links_the_pages_of_its_problems_the_worst_first_and_says_how_to_make_more(
+    shown: SimpleNamespace,
+) -> None:
+    worst, _ = problems_named(shown.result, ["worst:2"])
+    last = shown.page[shown.page.index("<h2>Problem by problem</h2>") :]
+    assert links(last) == [f"problems/{page_name(shown.result.problems[index].unique_id)}" for index in worst]
+    assert f"prm eval --from {shown.folder} --problem worst:5" in last
+    for link in links(last):
+        page = (shown.folder / link).read_text()
+        (back,) = links(page)
+        assert (shown.folder / link).parent.joinpath(back).resolve() == (shown.folder / "report.html").resolve()
+
+
+def test_a_page_that_is_added_is_linked_and_goes_when_the_results_are_others(
+    shown: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(shown.folder, folder)
+    models = {"verifiers": shown.verifiers, "generator": shown.generator}
+    new = next(
+        p.unique_id for p in shown.result.problems if not (folder / "problems" / page_name(p.unique_id)).exists()
+    )
+    run_eval(parse_arguments(["--from", str(folder), "--problem", new]), **models)
+    there = links((folder / "report.html").read_text())
+    assert len(there) == 3 and f"problems/{page_name(new)}" in there
+    run_eval(parse_arguments(["--from", str(folder), "--approach", "adaptive_consistency"]), **models)
+    assert links((folder / "report.html").read_text()) == [] == list((folder / "problems").iterdir())
 
 
 def test_a_problem_named_twice_has_one_page(shown: SimpleNamespace) -> None:
