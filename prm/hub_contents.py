@@ -6,6 +6,7 @@ Files go as they are, but for what names this machine: an adapter's local base, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,8 @@ def payload_of(
 
 
 def _page(path: Path) -> bytes:
-    """A page of ours, without the paths of this machine."""
+    """A page of ours, without the paths of this machine, and without links to pages that are not published."""
     from prm.cards.facts import text_without_local_paths
 
-    return text_without_local_paths(path.read_text(encoding="utf-8")).encode()
+    text = re.sub(r'<ul class="links">.*?</ul>\n', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return text_without_local_paths(text).encode()

@@ -21,6 +21,7 @@ from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
 from prm.hub_secrets import refuse_secrets
 from prm.jsonl import write_json, write_jsonl
+from prm.report.page import Link, Section, render_report
 
 PROBLEM, STEPS = "7a+5b-3c*2", ["a7+5=12", "b12-3=8"]
 TOKEN = "hf_" + "aB3" * 12  # the form of one, and nobody's
@@ -160,6 +161,18 @@ def test_reports_go_along_without_the_paths_of_this_machine(
     (run / "report.html").unlink()
     push(directory, eval_results=str(run))
     assert "eval_report.html" not in logged_in.repos["user/my-prm"].files
+
+
+def test_links_to_pages_that_stay_behind_are_left_out(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    directory = tiny_verifier_dir()
+    run = eval_run(tmp_path, directory)
+    sections = [Section("Problem by problem", "How", links=[Link("a", "problems/a.html")]), Section("Last")]
+    (run / "report.html").write_text(render_report("Title", "", "", sections, {}))
+    push(directory, eval_results=str(run))
+    page = logged_in.repos["user/my-prm"].files["eval_report.html"].decode()
+    assert "problems/a.html" not in page and "<h2>Problem by problem</h2>" in page and "<h2>Last</h2>" in page
 
 
 def eval_run(folder: Path, directory: Path) -> Path:
