@@ -155,7 +155,7 @@ class Tally:
         from prm.report.formatting import percent
         from prm.stats.intervals import wilson
 
-        found = wilson(min(self.graded, round(self.right)), self.graded)
+        found = wilson(min(self.right, self.graded), self.graded)
         low, high = (percent(end).removesuffix("%") for end in (found.low, found.high))
         return f"{percent(self.right / self.graded)} [{low}, {high}]"
 
