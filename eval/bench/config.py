@@ -44,6 +44,9 @@ class BenchConfig:
     agg_strategy: str | None = field(
         default=None, metadata={"help": "best_of_n: last | min | prod | mean of step scores; default: the verifier's"}
     )
+    prm_format: str | None = field(
+        default=None, metadata={"help": "Format of a verifier that others published, where several fit (prm formats)"}
+    )
     score_cache: str | None = field(
         default=None, metadata={"help": "Directory of the scores, to share between runs; default: output_dir/scores"}
     )
@@ -65,6 +68,8 @@ class BenchConfig:
         self._check_threshold()
         if self.compare and self.prm_path:
             raise ConfigError("give prm_path, or verifiers and runs in compare, not both")
+        if self.compare and self.prm_format:
+            raise ConfigError("prm_format is of prm_path: run that verifier by itself, then compare its directory")
         if not self.compare and not (self.prm_path and self.files):
             raise ConfigError("missing prm_path or files: a verifier and the benchmark's files, or runs to compare")
 

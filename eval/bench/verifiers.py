@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from prm.fingerprint import dtype_suffix, fingerprint, weights_fingerprint
+from prm.scoring_spec import SPEC_FILE
 
 from ..identity import split_name
 from ..sample_store import settings_key
@@ -45,9 +46,17 @@ def open_verifier(config: BenchConfig, in_memory: StepVerifier | None = None) ->
     path = expand_embedded(path)
     measured = fingerprint(path)  # `prm push` asks whether it publishes the weights that were measured
     verifier = Verifier.from_pretrained(
-        path, name=name, device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens
+        path,
+        name=name,
+        format=config.prm_format,
+        device=config.device,
+        dtype=config.dtype,
+        batch_tokens=config.batch_tokens,
     )
-    return Opened(verifier, measured, _cache(folder, measured + _commit(verifier) + dtype_suffix(verifier.model)))
+    key = measured + _commit(verifier) + dtype_suffix(verifier.model)
+    if not (Path(path) / SPEC_FILE).is_file():
+        key += settings_key(verifier.spec.to_dict())  # how it is read is not in its directory
+    return Opened(verifier, measured, _cache(folder, key))
 
 
 def _cache(folder: Path, key: str) -> Path:

@@ -26,7 +26,10 @@ from prm.scoring_spec import ScoringSpec
 
 # All snippets compute in float32; their outputs are rounded to 4 digits.
 TOLERANCE = 1e-3
-# What vLLM's pooling runner reads: `token_classify` and `classify` are the tasks of these heads.
+# What vLLM's pooling runner reads: `token_classify` and `classify` are the tasks of these heads. Since 0.21 a model
+# has one task, by default that which its architecture's name asks for (`ModelConfig.get_pooling_task`), and the
+# snippet names it; `LLM.encode(pooling_task=...)` is the call since `LLM.reward` was deprecated
+# (vllm-project/vllm #37861 and #40688; the documentation of 0.26 says the same).
 SERVED_HEADS = ("token_classification", "sequence_classification")
 NOT_RUN = "Not run when this was published: vLLM was not installed there."
 

@@ -16,6 +16,7 @@ from prm.data_gen.label import main as label
 from prm.data_gen.options import SamplingOptions
 from prm.data_gen.rollout import RolloutConfig
 from prm.data_gen.rollout import main as rollout
+from prm.eval.bench import BenchConfig
 from prm.eval.evaluate_search import EvalConfig
 
 from prm.config import parse_config
@@ -29,6 +30,7 @@ CONFIGS: dict[str, list[Any]] = {
     "label": [LabelConfig],
     "train": [TrainScriptArguments, VerifierConfig, VerifierModelConfig],
     "eval": [EvalConfig],
+    "bench": [BenchConfig],
     "pretrain": [PretrainConfig],
 }
 
