@@ -85,7 +85,7 @@ def test_a_tally_says_problems_accuracy_with_its_interval_and_tokens_a_second() 
 def test_a_tally_takes_accuracies_between_right_and_wrong() -> None:
     tally = Tally(3)
     tally.add(problems=3, graded=3, right=2.6)
-    assert "accuracy 86.7% [43.9, 100.0]" in tally()
+    assert "accuracy 86.7% [33.3, 98.8]" in tally()
 
 
 def test_what_has_hardly_begun_promises_no_end() -> None:

@@ -43,7 +43,7 @@ class Basis:
         drawn = f" in {self.clusters} clusters, drawn together" if self.clusters else ""
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"mean over seeds {_listed(self.seeds)}"
         return (
-            f"{self.problems} problems of {self.dataset}{drawn}; {seeds}; 95% intervals, bootstrapped over problems. "
+            f"{self.problems} problems of {self.dataset}{drawn}; {seeds}; 95% intervals over problems. "
             "Held out: where the best of several methods or n is chosen, each problem is measured with a choice made "
             "on resamples without it; verifiers are taken as they were published, nothing of them is fitted here."
         )

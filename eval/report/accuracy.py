@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 ESTIMATES = (
     "Selectors among samples (majority, best-of-n, weighted best-of-n, pass@n) are averages over all subsets of n of "
     "the samples of each problem; greedy decoding and the tree searches are one run. Unfinished solutions do not vote "
-    "and cannot be chosen. Bands, bars and brackets are 95% intervals, bootstrapped over problems; gains are paired "
-    "by problem at equal n."
+    "and cannot be chosen. Bands, bars and brackets are 95% intervals over problems: bootstrapped, but Wilson's (of "
+    "differences Bonett and Price's) where few problems tell. Gains are paired by problem at equal n."
 )
 PANEL = (
     "The samples of a problem come from different systems, one each: the vote and the oracle are those of the whole "
-    "panel, and no estimate over subsets is given. Intervals are bootstrapped over problems."
+    "panel, and no estimate over subsets is given. Intervals are over problems."
 )
 
 

@@ -123,7 +123,7 @@ def _worth_table(worths: Sequence[Worth], lines: Lines) -> Table:
     headers: list[str | Column] = ["method", Column("n", "integer"), Column("regret", "points")]
     headers.append(Column("efficiency", "percent"))
     rows = [[lines[one.key].label, lines[one.key].n, one.regret, one.efficiency] for one in worths]
-    caption = "Regret in percentage points, paired by problem; efficiency with a bootstrapped interval."
+    caption = "Regret in percentage points, paired by problem; efficiency as a share of what the samples hold."
     return Table(headers, rows, caption, "efficiency.csv", folded="Regret and efficiency of every line")
 
 

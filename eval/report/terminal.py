@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     """The lines at n = 1 and at the largest n, with what they mean."""
     lines = [line for line in result.methods if line.n in (1, max(result.ns)) and not _is_plain_sampling(line)]
-    facts = f"{basis_text(result)}; intervals 95%, bootstrap over problems; "
+    facts = f"{basis_text(result)}; 95% intervals over problems; "
     facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
     if may_stop_early(lines):
         facts += f"; {DRAWN_MEANS}"

@@ -70,7 +70,7 @@ def describe_run(results: Results) -> str:
     sampled = f", sampled from `{generator['name']}`" if generator else ", recorded"
     return (
         f"{run['num_problems']:,} problems of `{run['dataset']}`, {run['n']} solutions for each{sampled}. "
-        "Brackets are 95% intervals, bootstrapped over problems; gains are paired by problem; costs are per problem."
+        "Brackets are 95% intervals over problems; gains are paired by problem; costs are per problem."
     )
 
 

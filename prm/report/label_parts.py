@@ -27,7 +27,7 @@ _VALUES = {  # what a value is, by the labeler
     "implicit": "The last step's value is whether the solution's answer is right; of the others nothing is known.",
 }
 _ANY_VALUE = "A step's value goes from 0, wrong, to 1, right."
-OVER_PROBLEMS = "95% intervals, bootstrapped over problems."
+OVER_PROBLEMS = "95% intervals over problems."
 TRUTH = {
     "step_accuracy": "steps labelled as the truth has it",
     "wrong_precision": "of the steps called wrong, truly wrong",

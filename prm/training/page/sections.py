@@ -94,7 +94,7 @@ def held_out_section(metrics: Mapping[str, Mapping[str, float]]) -> Section:
             better = None if name not in _METRICS else "more" if greater_is_better(name) else "less"
             rows.append([_title(name), value, better, int(found["n"])])
     columns = [Column("metric"), Column("value", "number"), Column("better"), Column("problems", "integer")]
-    caption = "Of the trained weights before calibration; 95% intervals, bootstrapped over problems."
+    caption = "Of the trained weights before calibration; 95% intervals over problems."
     tables = [Table(columns, rows, caption, "held_out.csv"), *_by_source(metrics)]
     return Section("On held-out problems", "Of the rows that were held out.", [], tables)
 

@@ -30,7 +30,9 @@ def test_regret_and_efficiency_measure_a_method_against_a_perfect_choice(line: A
     assert vote.regret.mean == pytest.approx(0.8 / 3)
     assert vote.efficiency.mean == pytest.approx(0.4 / 1.2)
     assert (best.regret.mean, best.efficiency.mean) == (0.0, pytest.approx(1.0))
-    assert (best.efficiency.low, best.efficiency.high) == (pytest.approx(1.0), pytest.approx(1.0))
+    # It misses nothing on three problems, which says little about others.
+    assert best.regret.high > 0.5
+    assert best.efficiency.low == pytest.approx(1 - best.regret.high / 0.4)
 
 
 def test_the_interval_of_an_efficiency_is_that_of_the_ratio_resampled() -> None:
@@ -48,7 +50,7 @@ def test_the_interval_of_an_efficiency_is_that_of_the_ratio_resampled() -> None:
 def test_where_samples_leave_nothing_to_gain_there_is_no_efficiency() -> None:
     assert efficiency([0.5, 1.0], [1.0, 1.0], [1.0, 1.0]) is None
     found = efficiency([1.0, 0.5], [1.0, 0.0], [1.0, 1.0])  # resamples of the first problem alone are left out
-    assert found is not None and (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert found is not None and found.mean == 0.5 and found.low < 0.5 < found.high
 
 
 def test_the_best_line_is_judged_on_problems_it_was_not_chosen_on(line: Any) -> None:

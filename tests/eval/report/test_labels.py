@@ -30,4 +30,4 @@ def test_accuracy_has_an_interval_where_there_are_problems_to_resample() -> None
     table = label_section(REPORT | {"truth": truth}).tables[-1]
     cells, _ = format_rows(as_columns(table.headers), table.rows)
     assert [str(row[1]).replace("\N{NO-BREAK SPACE}", " ") for row in cells] == ["90.0% [80.0, 95.0]", "90.0%"]
-    assert "bootstrapped over problems" in table.caption
+    assert "95% intervals over problems" in table.caption
