@@ -124,6 +124,23 @@ def test_a_difference_of_few_outcomes_is_covered_as_often_as_the_interval_says()
     assert hits / 400 >= 0.93
 
 
+@pytest.mark.parametrize("problems", [20, 50])
+@pytest.mark.parametrize("seeds", [1, 2, 4, None])
+def test_a_difference_of_few_shares_is_covered_as_often_as_the_interval_says(problems: int, seeds: int | None) -> None:
+    hits = bare = 0
+    rng = np.random.default_rng(12)
+    for _ in range(400):
+        before = rng.beta(0.2 * 0.97, 0.2 * 0.03, problems)
+        after = before + 0.3 * (1 - before)  # mends three in ten of the failures: true gain .009
+        a, b = (p if seeds is None else rng.binomial(seeds, p) / seeds for p in (after, before))
+        found = paired_difference(a, b, resamples=200)
+        hits += found.low <= 0.009 <= found.high
+        plain = bootstrap_of_means(lambda means: means[:, 0], (a - b)[:, None], resamples=200)
+        bare += plain.low <= 0.009 <= plain.high
+    assert hits / 400 >= 0.95
+    assert bare / 400 < 0.93
+
+
 def test_a_rare_outcome_gets_wilsons_interval_and_a_common_one_the_bootstrap() -> None:
     rare = bootstrap_mean([1.0] * 3 + [0.0] * 97)
     expected = wilson(3, 100)
