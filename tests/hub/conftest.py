@@ -1,8 +1,8 @@
 """A small Hugging Face Hub on loopback: the part of the API that a push and a load use, over real HTTP.
 
-It follows what huggingface_hub 2.4 sends and expects: create, whoami, validate-yaml, preupload, LFS batch and PUT,
-commit (ndjson), info, tree, paths-info, and resolve with HEAD and GET. Contents live in memory; `HubStub.repos` shows
-them, a dataset's under `datasets/user/name`.
+It follows what huggingface_hub 2.4 sends and expects: create, whoami, validate-yaml, preupload, LFS batch and PUT, in
+one piece or in parts (`huggingface_hub.lfs`), commit (ndjson), info, tree, paths-info, and resolve with HEAD and GET.
+Contents live in memory; `HubStub.repos` shows them, a dataset's under `datasets/user/name`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from prm.worlds.solver import ChainSolver
 WRITER, READER = "hf_writer", "hf_reader"  # READER may not write
 REPO = r"((?:datasets/)?[^/]+/[^/]+?)"
 LFS = (".safetensors", ".parquet")  # files that are kept apart from the commit
+DROPPED, TORN = 0, -1  # faults: no answer to a request; the connection closed while its body is being sent
 
 
 @dataclass
@@ -57,9 +58,10 @@ class Repo:
 
 
 class HubStub(ThreadingHTTPServer):
-    """The server. `faults` maps a pattern of "METHOD /path" to statuses given, in turn, in the place of the answer;
-    the status 0 drops the connection. `delays` maps such patterns to seconds before the answer; new ones of
-    the `private_organisations` are private unless they are asked to be public."""
+    """The server. `faults` maps a pattern of "METHOD /path" to statuses given, in turn, in the place of the answer,
+    `DROPPED` and `TORN` among them. Files above `part_size` bytes are sent in parts of that size. `delays` maps such
+    patterns to seconds before the answer; new ones of the `private_organisations` are private unless they are asked to
+    be public."""
 
     daemon_threads = True
 
@@ -67,6 +69,8 @@ class HubStub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, bytes] = {}
+        self.part_size: int | None = None
+        self.parts: dict[tuple[str, int], bytes] = {}
         self.requests: list[str] = []
         self.faults: dict[str, list[int]] = {}
         self.delays: dict[str, float] = {}
@@ -99,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         (rf"POST /api/models/{REPO}/preupload/main", "preupload"),
         (rf"POST /{REPO}\.git/info/lfs/objects/batch", "lfs_batch"),
         (r"PUT /lfs/(\w+)", "lfs_put"),
+        (r"PUT /lfs/(\w+)/(\d+)", "lfs_put_part"),
+        (r"POST /lfs/(\w+)/complete", "lfs_complete"),
         (r"(?:GET|HEAD) /lfs/(\w+)", "lfs_get"),
         (rf"POST /api/models/{REPO}/commit/main", "commit"),
         (rf"GET /api/models/{REPO}(?:/revision/\w+)?", "info"),
@@ -108,13 +114,17 @@ class Handler(BaseHTTPRequestHandler):
     )
 
     def route(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self.chunks()
         path = unquote(self.path.split("?")[0]).replace("/api/datasets/", "/api/models/datasets/")
         request = f"{self.command} {path}"
         self.server.requests.append(request)
-        for pattern, statuses in self.server.faults.items():
-            if statuses and re.search(pattern, request):
-                return self.fail(statuses.pop(0), "told to fail")
+        faults = [statuses for pattern, statuses in self.server.faults.items() if re.search(pattern, request)]
+        fault = next((statuses.pop(0) for statuses in faults if statuses), None)
+        if fault == TORN:
+            self.rfile.read(64)  # of a body that is longer
+            return self.fail(DROPPED, "")
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self.chunks()
+        if fault is not None:
+            return self.fail(fault, "told to fail")
         delay = sum(delay for pattern, delay in self.server.delays.items() if re.search(pattern, request))
         threading.Event().wait(delay)  # tests replace time.sleep, by which the client waits
         for pattern, name in self.ROUTES:
@@ -216,15 +226,37 @@ class Handler(BaseHTTPRequestHandler):
             return
         objects = []
         for item in json.loads(self.body)["objects"]:
-            upload = {"actions": {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}"}}}
+            upload = {"actions": {"upload": self.upload_action(item["oid"], item["size"])}}
             objects.append({**item, **({} if item["oid"] in self.server.blobs else upload)})
         self.answer({"transfer": "basic", "objects": objects})
+
+    def upload_action(self, sha256: str, size: int) -> dict[str, Any]:
+        """Where an object goes: in one piece, or in parts to an address each, and then who to tell."""
+        href, part = f"{self.server.url}/lfs/{sha256}", self.server.part_size
+        if part is None or size <= part:
+            return {"href": href}
+        urls = {str(number): f"{href}/{number}" for number in range(1, -(-size // part) + 1)}
+        return {"href": f"{href}/complete", "header": {"chunk_size": str(part), **urls}}
 
     def lfs_put(self, sha256: str) -> None:
         if hashlib.sha256(self.body).hexdigest() != sha256:
             return self.fail(400, "the content is not what its sha256 says")
         self.server.blobs[sha256] = self.body
         self.answer()
+
+    def lfs_put_part(self, sha256: str, number: str) -> None:
+        self.server.parts[sha256, int(number)] = self.body
+        self.answer(ETag=f'"{hashlib.md5(self.body).hexdigest()}"')
+
+    def lfs_complete(self, sha256: str) -> None:
+        asked = json.loads(self.body)
+        parts = [self.server.parts.get((sha256, part["partNumber"]), b"") for part in asked["parts"]]
+        content = b"".join(parts)
+        etags = [f'"{hashlib.md5(part).hexdigest()}"' for part in parts]
+        if [part["etag"] for part in asked["parts"]] != etags or hashlib.sha256(content).hexdigest() != sha256:
+            return self.fail(400, "the parts are not what their sha256 says")
+        self.server.blobs[sha256] = content
+        self.answer({})
 
     def commit(self, repo_id: str) -> None:
         if not self.may_write() or (repo := self.visible(repo_id)) is None:

@@ -16,7 +16,8 @@ from prm.errors import ConfigError, DataError, HubError, MissingFileError, PrmEr
 from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
 
-READER = "hf_reader"  # of tests/hub/conftest.py
+READER = "hf_reader"  # these are of tests/hub/conftest.py
+DROPPED, TORN = 0, -1
 
 
 def push(directory: Path, **changes: Any) -> Any:
@@ -102,6 +103,47 @@ def test_a_push_that_breaks_in_the_middle_goes_on_with_the_shards_that_are_missi
     push(directory, max_shard_size=f"{size}B")
     assert {request.split("/")[-1] for request in logged_in.seen("^PUT /lfs/")} == set(shards) - arrived
     assert len(logged_in.repos["user/my-prm"].commits) == 2
+
+
+@pytest.mark.parametrize("fault", [DROPPED, TORN, 500], ids=["unanswered", "torn", "500"])
+def test_a_large_file_goes_in_parts_and_one_that_is_lost_on_the_way_is_sent_again(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], fault: int
+) -> None:
+    directory = tiny_verifier_dir()
+    weights = (directory / "model.safetensors").read_bytes()
+    logged_in.part_size = len(weights) // 4
+    logged_in.faults[r"PUT /lfs/\w+/3$"] = [fault, fault]
+    push(directory)
+    assert logged_in.repos["user/my-prm"].files["model.safetensors"] == weights
+    sent = [int(request.rsplit("/")[-1]) for request in logged_in.seen(r"^PUT /lfs/\w+/\d+$")]
+    assert sent == [1, 2, 3, 3, 3, 4, 5][: len(sent)] and len(sent) == -(-len(weights) // logged_in.part_size) + 2
+    assert len(logged_in.seen("^POST /lfs/.*/complete$")) == 1 and not logged_in.seen(r"^PUT /lfs/\w+$")
+
+
+def test_shards_in_parts_break_in_the_middle_and_only_the_missing_ones_are_sent_again(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path]
+) -> None:
+    directory = tiny_verifier_dir()
+    size = (directory / "model.safetensors").stat().st_size // 4
+    logged_in.part_size = size // 3
+    push(directory, repo_id="user/first", max_shard_size=f"{size}B")
+    objects = {request.split("/")[2] for request in logged_in.seen("^PUT /lfs/")}
+    whole = dict(logged_in.repos["user/first"].files)
+    (broken,) = {request.split("/")[2] for request in logged_in.seen("^POST /lfs/.*/complete$")[-1:]}
+    assert len(objects) > 2
+    logged_in.blobs.clear()
+    logged_in.parts.clear()
+    logged_in.faults[f"PUT /lfs/{broken}/2"] = [TORN] * 20
+    with pytest.raises(HubError, match="run the same command again"):
+        push(directory, max_shard_size=f"{size}B")
+    assert logged_in.repos["user/my-prm"].files == {} and broken not in logged_in.blobs
+    arrived = set(logged_in.blobs) & objects
+    logged_in.faults.clear()
+    logged_in.requests.clear()
+    push(directory, max_shard_size=f"{size}B")
+    assert arrived and {request.split("/")[2] for request in logged_in.seen("^PUT /lfs/")} == objects - arrived
+    published = logged_in.repos["user/my-prm"].files
+    assert all(published[name] == content for name, content in whole.items() if name.endswith(".safetensors"))
 
 
 @pytest.mark.parametrize(("is_private", "asked"), [(True, False), (False, True)])
