@@ -26,9 +26,7 @@ IntArray = NDArray[np.int64]
 SMALL_COUNT = 10
 """Outcomes of one kind, whole or in parts, below which a bootstrap of shares is too narrow, and an interval that
 counts stands in: resampling cannot draw the rare problem that was not seen."""
-
-
-ROUNDING = 1e-9
+ROUNDING = 1e-9  # by which a mean of ones may come out above 1
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,7 @@ def _units(problems: int, clusters: ArrayLike | None) -> float:
 
 
 def _are_shares(x: FloatArray) -> bool:
-    """Whether all lie in [0, 1], but for rounding: a mean of ones may come out an ulp above 1."""
+    """Whether all lie in [0, 1], but for rounding."""
     return bool((x >= -ROUNDING).all() and (x <= 1 + ROUNDING).all())
 
 
