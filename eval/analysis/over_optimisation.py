@@ -172,6 +172,14 @@ def _chosen(
     def per_step(column: int) -> Estimate:
         return means.estimate(lambda drawn: _ratio(drawn[:, column], drawn[:, STEPS]))
 
+    def share_of_steps(column: int) -> Estimate:
+        found = per_step(column)
+        if found.high != found.low:
+            return found
+        # A resample without doubt of its own, say of no repeated step at all: each problem's share counts instead.
+        shares = np.nan_to_num(_ratio(table[:, column], table[:, STEPS]))
+        return bootstrap_mean(shares, seed=seed, clusters=clusters)
+
     return Chosen(
         method,
         verifier,
@@ -181,7 +189,7 @@ def _chosen(
         excess=paired_difference(table[:, SCORE], table[:, RIGHT], seed=seed, clusters=clusters),
         steps=mean(STEPS),
         step_length=per_step(CHARACTERS),
-        repeated=per_step(REPEATED),
+        repeated=share_of_steps(REPEATED),
         duplicates=mean(DUPLICATES),
     )
 

@@ -101,6 +101,14 @@ def test_a_verifier_that_is_fooled_by_short_repetitive_solutions_shows_it(pool: 
     assert many.repeated.low > one.repeated.high
 
 
+def test_what_was_never_seen_on_some_problems_is_not_impossible(pool: Any) -> None:
+    pools = [pool([1, 0], [0.9, 0.1], [("a", "b"), ("c", "d")]) for _ in range(20)]
+    (one,) = chosen_solutions("p", [Evidence(pools)], [1])
+    assert (one.repeated.mean, one.repeated.low) == (0.0, 0.0) == (one.duplicates.mean, one.duplicates.low)
+    assert one.repeated.high == one.duplicates.high > 0.1
+    assert one.excess.low < one.excess.mean == 0.0 < one.excess.high
+
+
 def test_live_searches_choose_among_all_they_finished(pool: Any) -> None:
     samples = [pool([1, 0], [0.9, 0.1], [("a",), ("b",)])]
     grown = [pool([0, 1, 1], [0.5, 0.8, UNCHOOSABLE], [("a",), ("b", "c"), ("b", "c")])]
