@@ -130,14 +130,15 @@ def weighted_best_of_n(
     if not right.any():
         return 0.0
     chosen = _subsets(len(groups), n, subsets, seed)
-    member = (groups[:, None] == np.arange(len(right))).astype(float)  # (M, G)
-    votes, sums = chosen @ member, chosen @ (member * values[:, None])  # (S, G)
-    # A class nobody drew must not win with its empty sum of 0 over negative scores.
-    sums[votes == 0] = -np.inf
-    top = sums.max(axis=1, keepdims=True)
-    winners = (sums >= top - TIE_TOLERANCE * np.abs(top)) & np.isfinite(top)
-    shares = winners @ right.astype(float) / np.maximum(winners.sum(axis=1), 1)
-    return float(shares.mean())
+    member = (groups == np.arange(len(right))[:, None]).astype(float)  # (G, M)
+    sums = (member * values) @ chosen  # (G, S)
+    if (values[groups >= 0] <= 0).any():
+        # A class nobody drew must not win with its empty sum of 0 over negative scores, nor tie with scores of 0.
+        sums[member @ chosen == 0] = -np.inf
+    else:
+        sums[sums == 0] = -np.inf
+    top = sums.max(axis=0)
+    return share_of_right((sums >= top - TIE_TOLERANCE * np.abs(top)) & np.isfinite(top), right)
 
 
 def no_skill(solutions: ArrayLike, correct: ArrayLike, n: int, *, subsets: int = 2048, seed: int = 0) -> float:
@@ -153,9 +154,14 @@ def no_skill(solutions: ArrayLike, correct: ArrayLike, n: int, *, subsets: int =
     _check_n(n, len(groups))
     if not right.any():
         return 0.0
-    member = (groups[:, None] == np.arange(len(right))).astype(float)  # (M, G)
-    present = _subsets(len(groups), n, subsets, seed) @ member > 0  # (S, G)
-    return float((present @ right.astype(float) / np.maximum(present.sum(axis=1), 1)).mean())
+    member = (groups == np.arange(len(right))[:, None]).astype(float)  # (G, M)
+    return share_of_right(member @ _subsets(len(groups), n, subsets, seed) > 0, right)
+
+
+def share_of_right(winners: BoolArray, right: BoolArray) -> float:
+    """The mean over S draws of the share of right ones (G,) among the classes that win each of them, (G, S); a draw
+    that nobody wins earns nothing."""
+    return float((winners[right].sum(axis=0) / np.maximum(winners.sum(axis=0), 1)).mean())
 
 
 def _probability_that_class_wins(g: int, draws: list[FloatArray], silent: FloatArray, n: int) -> float:
@@ -224,7 +230,7 @@ def subset_shares(total: int, n: int) -> FloatArray:
 
 @lru_cache(maxsize=8)  # of up to tens of megabytes each
 def _subsets(total: int, n: int, subsets: int, seed: int) -> FloatArray:
-    """Membership (S, total) of all subsets of size n, or of a random sample of them."""
+    """Membership (total, S) of all subsets of size n, or of a random sample of them."""
     if math.comb(total, n) <= ENUMERATE_UP_TO:
         rows = np.array(list(combinations(range(total), n)))
     else:
@@ -232,7 +238,7 @@ def _subsets(total: int, n: int, subsets: int, seed: int) -> FloatArray:
         rows = np.argpartition(keys, n - 1, axis=1)[:, :n]
     chosen = np.zeros((len(rows), total))
     np.put_along_axis(chosen, rows, 1.0, axis=1)
-    return chosen
+    return np.ascontiguousarray(chosen.T)
 
 
 def _answer_groups(classes: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.int64], BoolArray]:
@@ -266,7 +272,7 @@ def _vector(values: ArrayLike, name: str, kind: type, *, length: int | None = No
         raise DataError(f"{name} has shape {array.shape}, not one value per sample of one problem")
     if length is not None and len(array) != length:
         raise DataError(f"{len(array)} {name} for {length} samples")
-    if kind is bool and not np.isin(array, (0, 1)).all():
+    if kind is bool and array.dtype != bool and not ((array == 0) | (array == 1)).all():
         raise DataError(f"{name} holds something else than true and false", remedy="Grade these samples first")
     if kind is float and not np.isfinite(array.astype(float)).all():
         raise DataError(f"{name} holds a value that is not a finite number", remedy="Score these samples again")

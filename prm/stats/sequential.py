@@ -24,10 +24,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prm.errors import ConfigError
-from prm.stats.estimators import TIE_TOLERANCE, _answer_groups, _check_n, _vector, best_of_n, subset_shares
+from prm.stats.estimators import (
+    TIE_TOLERANCE,
+    _answer_groups,
+    _check_n,
+    _vector,
+    best_of_n,
+    share_of_right,
+    subset_shares,
+)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+GRID = 16
+"""Points to a vote, where the votes that a lead needs are tabulated."""
+Members = tuple[int, ...]
 Groups = Sequence[Sequence[int]]
 Settled = Callable[[int, FloatArray, FloatArray, IntArray], NDArray[np.bool_]]
 """From the number of samples drawn, the heaviest and the second heaviest class (A,), and the latest votes (A, t):
@@ -83,8 +94,15 @@ def vote_until_sure(
     most = len(np.atleast_1d(classes)) if weights is None else float(np.sum(weights))
     seconds, needed = _needed_for(confidence, 1 << max(1, math.ceil(most / 2)).bit_length())  # few sizes, kept
 
+    def enough(second: FloatArray) -> FloatArray:
+        if weights is None:  # whole numbers, which are on the grid
+            return needed[GRID * second.astype(np.int64)]
+        return np.interp(second, seconds, needed)
+
     def settled(drawn: int, first: FloatArray, second: FloatArray, votes: IntArray) -> NDArray[np.bool_]:
-        return first >= np.interp(second, seconds, needed) - TIE_TOLERANCE
+        if not (first >= needed[0] - TIE_TOLERANCE).any():  # a second class only asks for more
+            return np.zeros(len(first), dtype=bool)
+        return first >= enough(second) - TIE_TOLERANCE
 
     return _replayed(classes, correct, n, settled, weights=weights, groups=groups, subsets=subsets, seed=seed)
 
@@ -113,7 +131,10 @@ def vote_by_windows(
         raise ConfigError(f"a window of {window} samples agrees with itself; give at least 2")
 
     def settled(drawn: int, first: FloatArray, second: FloatArray, last: IntArray) -> NDArray[np.bool_]:
-        return (last == last[:, :1]).all(axis=1) & (last[:, 0] >= 0) & (drawn % window == 0)
+        if drawn % window:
+            return np.zeros(len(first), dtype=bool)
+        agree: NDArray[np.bool_] = (last == last[:, :1]).all(axis=1) & (last[:, 0] >= 0)
+        return agree
 
     return _replayed(classes, correct, n, settled, latest=window, groups=groups, subsets=subsets, seed=seed)
 
@@ -139,8 +160,10 @@ def first_above(scores: ArrayLike, correct: ArrayLike, n: int, *, threshold: flo
     total, below = len(right), int((~good).sum())
     lacking = subset_shares(total, n)  # C(i, n) / C(M, n)
 
-    def touched(members: IntArray) -> float:
-        either = total - below + int((~good[members]).sum())
+    reached = good.tolist()
+
+    def touched(members: Members) -> float:
+        either = total - below + sum(not reached[i] for i in members)
         return len(members) / either * (1 - float(lacking[total - either]))
 
     none = [math.comb(below, j) / math.comb(total, j) for j in range(n + 1)]
@@ -169,7 +192,7 @@ def chance_of_lead(first: ArrayLike, second: ArrayLike) -> FloatArray:
 def _needed_for(confidence: float, most: int) -> tuple[FloatArray, FloatArray]:
     """For a second class of 0..`most` votes, on a fine grid that holds every whole number: the votes that the first
     needs to lead with this confidence. By bisection, for the chance grows with them."""
-    second = np.arange(16 * most + 1) / 16
+    second = np.arange(GRID * most + 1) / GRID
     low, high = second.copy(), second + 8 * np.sqrt(second + 1) * max(1.0, -math.log2(1 - confidence))
     for _ in range(48):
         middle = (low + high) / 2
@@ -222,71 +245,103 @@ def _replayed(
     if subsets < 1:
         raise ConfigError(f"subsets must be at least 1, not {subsets}")
     weight = np.ones(total) if weights is None else _vector(weights, "weights", float, length=total)
-    orders = _orders(total, subsets, seed)[:, :n]
-    sums = np.zeros((len(orders), len(right)))
-    leader, first, second = np.full(len(orders), -1), np.zeros(len(orders)), np.zeros(len(orders))
-    active, stops = np.arange(len(orders)), np.full(len(orders), n)
+    orders = _orders(total, subsets, seed)[:n]
+    tally = _Tally(labels[orders], weight[orders], len(right))
+    stops = np.full(orders.shape[1], n)
     for t in range(n):
-        votes = labels[orders[active, t]]
-        valid = votes >= 0
-        _count(active[valid], votes[valid], weight[orders[active, t]][valid], sums, leader, first, second)
+        tally.count(t)
         if t == n - 1:
             break
-        done = settled(t + 1, first[active], second[active], labels[orders[active, max(0, t + 1 - latest) : t + 1]])
-        stops[active[done]] = t + 1
-        active = active[~done]
-        if not len(active):
-            break
-    accuracy = _accuracy(sums, right) if len(right) else 0.0
-    shares = np.bincount(stops, minlength=n + 1)[1:] / len(orders)
+        done = settled(t + 1, tally.first, tally.second, tally.votes[max(0, t + 1 - latest) : t + 1].T) & tally.goes_on
+        if done.any():
+            stops[tally.rows[done]] = t + 1
+            tally.leave(done)
+            if not len(tally.rows):
+                break
+    shares = np.bincount(stops, minlength=n + 1)[1:] / len(stops)
     drawn = _places(total, subsets, seed) < stops  # (M, S)
-    touched = _of_each(groups, lambda members: float(drawn[members].any(axis=0).mean()))
-    return Stopped(accuracy, tuple(shares.tolist()), tuple(drawn.mean(axis=1).tolist()), touched)
+    alone = drawn.mean(axis=1)
+
+    def touched(members: Members) -> float:
+        return float(alone[members[0]] if len(members) == 1 else drawn[list(members)].any(axis=0).mean())
+
+    accuracy = _accuracy(tally.sums(), right) if len(right) else 0.0
+    return Stopped(accuracy, tuple(shares.tolist()), tuple(alone.tolist()), _of_each(groups, touched))
 
 
-def _of_each(groups: Groups, chance: Callable[[IntArray], float]) -> tuple[float, ...]:
+def _of_each(groups: Groups, chance: Callable[[Members], float]) -> tuple[float, ...]:
     """The chance of each group; equal ones, of which there are many, are computed once."""
-    found = {
-        members: chance(np.array(members, dtype=np.int64)) if members else 0.0
-        for members in dict.fromkeys(map(tuple, groups))
-    }
-    return tuple(found[tuple(members)] for members in groups)
+    members = [tuple(one) for one in groups]
+    found = {one: chance(one) if one else 0.0 for one in dict.fromkeys(members)}
+    return tuple(found[one] for one in members)
 
 
-def _count(
-    at: IntArray,
-    votes: IntArray,
-    weight: FloatArray,
-    sums: FloatArray,
-    leader: IntArray,
-    first: FloatArray,
-    second: FloatArray,
-) -> None:
-    """Add one vote to each of the orders `at`, and keep their two heaviest classes up to date: a sum only grows, so a
-    class that overtakes the leader leaves the old leader second."""
-    sums[at, votes] += weight
-    new = sums[at, votes]
-    leads = leader[at] == votes
-    overtakes = ~leads & (new > first[at])
-    second[at] = np.where(leads, second[at], np.where(overtakes, first[at], np.maximum(second[at], new)))
-    first[at] = np.where(leads | overtakes, new, first[at])
-    leader[at] = np.where(overtakes, votes, leader[at])
+class _Tally:
+    """The votes of S orders for G classes, one draw after another, with the two heaviest classes of every order.
+
+    Orders that are settled leave `rows`, and with them every other attribute, in batches: to copy what goes on pays
+    where it is much less.
+
+    Attributes:
+        rows: (A,) which orders are still here; `goes_on` (A,) is false for those of them that are settled.
+        votes: (n, A) the class that each draw votes for, -1 for none.
+        first, second: (A,) votes of the heaviest and the second heaviest class.
+    """
+
+    def __init__(self, votes: IntArray, weight: FloatArray, classes: int):
+        """Votes and their weights, both (n, S)."""
+        n_orders = votes.shape[1]
+        self._weight = np.where(votes >= 0, weight, 0.0)
+        self._whole = self._sums = np.zeros((classes + 1, n_orders))  # the last is of those who vote for nobody
+        self.rows, self.first, self.second = np.arange(n_orders), np.zeros(n_orders), np.zeros(n_orders)
+        self._settle(votes)
+
+    def _settle(self, votes: IntArray) -> None:
+        """Say where in `_sums` each vote goes, after a change of rows."""
+        n_orders = votes.shape[1]
+        self.votes, self.goes_on = votes, np.ones(n_orders, dtype=bool)
+        self._place = np.where(votes < 0, len(self._sums) - 1, votes) * n_orders + np.arange(n_orders)
+
+    def count(self, t: int) -> None:
+        """Add the vote of draw t to each order that goes on. A sum only grows, so that the heaviest class stays it or
+        is overtaken, and then is the second."""
+        sums, place = self._sums.reshape(-1), self._place[t]
+        old = sums[place]
+        new = old + self._weight[t] * self.goes_on
+        sums[place] = new
+        others = old != self.first  # of tied classes either may be the heaviest
+        np.copyto(self.second, np.maximum(self.second, np.minimum(self.first, new)), where=others)
+        np.maximum(self.first, new, out=self.first)
+
+    def leave(self, done: NDArray[np.bool_]) -> None:
+        """Leave out the orders that are done."""
+        self.goes_on &= ~done
+        keep = np.flatnonzero(self.goes_on)
+        if 2 * len(keep) < len(self.rows):
+            self._whole[:, self.rows] = self._sums
+            self.rows, self.first, self.second = self.rows[keep], self.first[keep], self.second[keep]
+            self._sums, self._weight = self._sums.take(keep, axis=1), self._weight.take(keep, axis=1)
+            self._settle(self.votes.take(keep, axis=1))
+
+    def sums(self) -> FloatArray:
+        """The votes of every class in every order, (G, S)."""
+        self._whole[:, self.rows] = self._sums
+        return self._whole[:-1]
 
 
 def _accuracy(sums: FloatArray, right: NDArray[np.bool_]) -> float:
-    """The mean chance (over S orders) that the heaviest class is right; where nobody voted it is not."""
-    top = sums.max(axis=1, keepdims=True)
-    winners = (sums >= top - TIE_TOLERANCE * np.abs(top)) & (top > 0)
-    return float((winners @ right.astype(float) / np.maximum(winners.sum(axis=1), 1)).mean())
+    """The mean chance (over S orders) that the heaviest of G classes is right; where nobody voted it is not."""
+    top = sums.max(axis=0)
+    return share_of_right((sums >= top - TIE_TOLERANCE * np.abs(top)) & (top > 0), right)
 
 
 @lru_cache(maxsize=8)
 def _orders(total: int, subsets: int, seed: int) -> IntArray:
-    """Random orders (S, total) of the samples."""
-    return np.argsort(np.random.default_rng((seed, total)).random((subsets, total)), axis=1)
+    """Random orders (total, S) of the samples."""
+    return np.ascontiguousarray(np.argsort(np.random.default_rng((seed, total)).random((subsets, total)), axis=1).T)
 
 
 @lru_cache(maxsize=8)
 def _places(total: int, subsets: int, seed: int) -> NDArray[np.int32]:
     """Where each sample stands in each order, (total, S)."""
-    return np.ascontiguousarray(np.argsort(_orders(total, subsets, seed), axis=1).T.astype(np.int32))
+    return np.argsort(_orders(total, subsets, seed), axis=0).astype(np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from prm.errors import ConfigError
+from prm.stats import sequential
 from prm.stats.estimators import best_of_n, majority_at_n, weighted_best_of_n
 from prm.stats.sequential import Stopped, chance_of_lead, first_above, vote_by_windows, vote_until_sure
 
@@ -111,6 +112,40 @@ def test_what_nobody_draws_and_what_anybody_draws_have_the_chances_0_and_1() -> 
     assert found.touched == (0.0, 1.0)
     assert found.drawn == pytest.approx([0.25] * 4)
     assert vote_until_sure([0] * 8, [1] * 8, 8, groups=[(), range(8)]).touched == (0.0, 1.0)
+
+
+def walked(
+    classes: Sequence[int], weights: Sequence[float], n: int, sure: Callable[[float, float], bool], seed: int
+) -> tuple[float, list[int]]:
+    """Along each order by itself, vote by vote: the accuracy of class 0, and how many are drawn."""
+    chances, lengths = [], []
+    for order in sequential._orders(len(classes), 300, seed).T.tolist():
+        sums = [0.0] * (max(classes) + 1)
+        for length, index in enumerate(order[:n], start=1):
+            if classes[index] >= 0:
+                sums[classes[index]] += weights[index]
+            second, first = sorted([0.0, *sums])[-2:]
+            if length == n or sure(first, second):
+                break
+        top = [label for label, votes in enumerate(sums) if votes and math.isclose(votes, max(sums))]
+        chances.append((0 in top) / max(len(top), 1))
+        lengths.append(length)
+    return float(np.mean(chances)), lengths
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_orders_at_once_stop_where_each_does_by_itself(seed: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    total, n = (40, 33) if seed % 2 else (9, 9)
+    classes = rng.choice([-1, 0, 0, 0, 0, 1, 1, 2], size=total).tolist()
+    weights = rng.integers(0, 5, size=total) / 4 if weighted else np.ones(total)
+    found = vote_until_sure(
+        classes, [label == 0 for label in classes], n, weights=weights if weighted else None, subsets=300, seed=seed
+    )
+    accuracy, lengths = walked(classes, weights.tolist(), n, lambda first, second: lead(first, second) >= 0.95, seed)
+    assert found.accuracy == pytest.approx(accuracy, abs=1e-12)
+    assert found.shares == tuple(np.bincount(lengths, minlength=n + 1)[1:] / 300)
 
 
 def test_a_rule_that_never_stops_is_the_estimator_it_shortens() -> None:
