@@ -19,6 +19,7 @@ from typing import Any
 from prm.cards.dataset_card import dataset_card
 from prm.errors import DataError, MissingFileError
 from prm.fingerprint import file_hash
+from prm.hub_secrets import refuse_secrets
 from prm.hub_upload import (
     CARD_FILE,
     Destination,
@@ -26,6 +27,7 @@ from prm.hub_upload import (
     check_repo_id,
     json_bytes,
     logged_in,
+    sizes_of,
     upload,
     with_namespace,
 )
@@ -74,7 +76,7 @@ def push_labels(config: DatasetPushConfig) -> PushResult:
     """Publish the labels of a finished run.
 
     Raises:
-        HubError: no token, or a refusal by the Hub.
+        HubError: no token, a secret in a file or a row, or a refusal by the Hub.
         DataError: labels that cannot be read, or whose report is missing or of other labels.
         ConfigError: a repository name that the Hub would not take.
     """
@@ -88,13 +90,15 @@ def push_labels(config: DatasetPushConfig) -> PushResult:
         REPORT_FILE: json_bytes(report),
         PAGE_FILE: label_page(report).encode(),
     }
-    if api is None:
-        return PushResult(repo_id, tuple(sorted([*payload, DATA_FILE])), card)
     to = Destination(repo_id, config.private, _is_owned, "dataset", private_by_default=True)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "train.parquet"
         write_rows(data, stepwise_rows(config.labels_path))
-        return upload(api, to, {**payload, DATA_FILE: data}, config.commit_message)
+        payload[DATA_FILE] = data
+        if api is None:
+            refuse_secrets(payload)
+            return PushResult(repo_id, tuple(sorted(payload)), card, sizes=sizes_of(payload))
+        return upload(api, to, payload, config.commit_message)
 
 
 def stepwise_rows(labels_path: str | Path) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,7 @@ def public_format(path_or_id: str, config: dict[str, Any], vocabulary: Any) -> P
     if fitting:
         raise ModelError(
             f"{path_or_id}: a {architecture} without a scoring_spec.json may be read as {_names(fitting)}; "
-            "say which with format=NAME (prm formats lists the rules)"
+            "say which with format=NAME, on the command line --prm_format (prm formats lists the rules)"
         )
     raise ModelError(
         f"{path_or_id}: no scoring_spec.json, and a {architecture} is none of the published verifiers that are known "

@@ -14,11 +14,17 @@ class FormatsConfig:
     """Nothing to set."""
 
 
+_NAMELESS = ("by its format only: no name on the Hub is known",)
+
+
 def describe(entry: PublicFormat) -> str:
     """One entry as text."""
     lines = [
         f"{entry.name}  ({entry.kind.upper()}, {entry.verified})",
-        *(f"  {checkpoint}" for checkpoint in entry.checkpoints),
+        *(
+            f"  {checkpoint}"
+            for checkpoint in entry.checkpoints or ("by its format only: no name on the Hub is known",)
+        ),
         f"  rule: {entry.rule}",
         f"  source: {entry.source}",
     ]

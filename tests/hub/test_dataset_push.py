@@ -15,7 +15,7 @@ from prm.data_gen.curate import CurateConfig, run_curate
 from prm.data_gen.push import DatasetPushConfig, push_labels
 
 from prm.cards.dataset_card import dataset_card, dataset_front_matter
-from prm.errors import ConfigError, DataError, MissingFileError, PrmError
+from prm.errors import ConfigError, DataError, HubError, MissingFileError, PrmError
 from prm.fingerprint import file_hash
 from prm.jsonl import read_jsonl, write_json, write_jsonl
 from prm.labels import LabelledRollout
@@ -109,6 +109,17 @@ def test_labels_of_an_older_version_are_published_whole_or_refused_with_the_reme
 def test_a_dry_run_needs_no_hub(labels_path: Path) -> None:
     result = push_labels(DatasetPushConfig(labels_path=str(labels_path), repo_id="user/labels", dry_run=True))
     assert result.url == "" and len(result.files) == 4 and "step labels" in result.card
+    assert set(result.sizes) == set(result.files)
+
+
+def test_a_secret_in_a_row_is_found_before_anything_is_sent(labels_path: Path) -> None:
+    rows, secret = [row for _, row in read_jsonl(labels_path)], "hf_" + "a1" * 20
+    write_jsonl(labels_path, [rows[0], {**rows[1], "steps": [*rows[1]["steps"][:-1], f"A: {secret}"]}, *rows[2:]])
+    report = json.loads((labels_path.parent / "label_report.json").read_text())
+    write_json(labels_path.parent / "label_report.json", report | {"data_hash": file_hash(labels_path)})
+    with pytest.raises(HubError, match=r"\.parquet, row 2, column completions: .* a Hugging Face token") as refusal:
+        push_labels(DatasetPushConfig(labels_path=str(labels_path), repo_id="user/labels", dry_run=True))
+    assert secret not in str(refusal.value)
 
 
 def test_merged_shards_whose_report_has_sums_alone_are_described_from_their_labels(labels_path: Path) -> None:
