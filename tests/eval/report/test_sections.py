@@ -112,7 +112,7 @@ def test_the_bill_shows_what_was_spent_and_money_where_prices_are_known() -> Non
     assert [getattr(header, "name", header) for header in tokens.headers] == [
         "method", "verifier", "generated tokens", "lookahead tokens", "pruned tokens", "verifier tokens",
     ]  # fmt: skip
-    assert list(tokens.rows[-1]) == ["lookahead @ 4", "prm", 60, 20, 11, 36]
+    assert list(tokens.rows[-1]) == ["lookahead search @ 4", "prm", 60, 20, 11, 36]
     assert "money" not in to_csv(costs.headers, costs.rows)
     money = bill_section(result, {one.key: 0.25 for one in METHODS}).tables[1]
     assert to_csv(money.headers, money.rows).splitlines()[0].endswith("money")
