@@ -172,6 +172,7 @@ def test_the_columns_of_search_and_learn_take_random_samples_too(world: SimpleNa
     (graded,) = grade_rollouts([rollouts], grader)
     grader.close()
     first = Counter(_first_pick(graded, seed) for seed in range(40))
+    assert set(first) == {"\\boxed{1}", "\\boxed{2}"}
     assert min(first.values()) > 8
 
 
