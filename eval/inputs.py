@@ -138,6 +138,8 @@ def check_recorded(pools: Sequence[Sequence[Rollout]], n: int, *, panel: bool, p
             path=path,
             remedy="Set panel to true, or keep one system's samples",
         )
-    if min(sizes) < n:
-        warnings.warn(f"{path} has {min(sizes)} samples of some problems; n={min(sizes)} instead of {n}", stacklevel=2)
-    return min(n, *sizes)
+    fewest = min(sizes)
+    if fewest < n:
+        whose = "each problem" if len(sizes) == 1 else f"some problems, and up to {max(sizes)} of others"
+        warnings.warn(f"{path} has {fewest} samples of {whose}: n is {fewest}", stacklevel=2)
+    return min(n, fewest)

@@ -18,6 +18,7 @@ from typing import Any
 
 from prm.errors import ConfigError, PrmError
 from prm.help import help_text
+from prm.plain_warnings import plain_warnings
 from prm.recipe import ENVIRONMENT, fit_recipe, read_recipe
 from prm.spelling import hint
 from prm.worlds.models import PREFIX, expand_embedded
@@ -153,9 +154,10 @@ def _friendly(message: str, known: list[str]) -> str:
 
 def run_main(main: Callable[[list[str]], None]) -> None:
     """Call `main(argv)`; a user's mistake or a refusal by the system (a full disk, a permission) prints its one
-    message and exits with 2, an interruption with 130."""
+    message and exits with 2, an interruption with 130. Warnings are one line each."""
     try:
-        main(sys.argv[1:])
+        with plain_warnings():
+            main(sys.argv[1:])
     except PrmError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

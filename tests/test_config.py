@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -180,6 +182,28 @@ def test_what_the_system_refuses_is_one_message(capsys: pytest.CaptureFixture[st
         run_main(fill_the_disk)
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: runs/labels.jsonl: No space left on device; ")
+
+
+def test_a_warning_is_one_line_at_the_command_line_and_what_python_makes_of_it_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prm"])
+    before = warnings.showwarning
+    run_main(lambda argv: warnings.warn("first this,\n  then that", stacklevel=2))
+    assert capsys.readouterr().err == "warning: first this, then that\n"
+    assert warnings.showwarning is before
+
+
+def test_a_command_that_warns_names_no_file_of_ours(tmp_path: Path) -> None:
+    rows = [
+        {"problem": p, "answer": "2", "unique_id": p, "completions": ["A: 2"] * n} for p, n in (("a", 2), ("b", 3))
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "prm.cli", "eval", "--rollouts", "samples.jsonl", "--output_dir", "run"]
+    found = subprocess.run([*command, "--report", "false"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    said = [line for line in found.stderr.splitlines() if "samples.jsonl" in line or "arning" in line]
+    assert said == ["warning: samples.jsonl has 2 samples of some problems, and up to 3 of others: n is 2"]
+    assert ".py" not in found.stderr
 
 
 def test_every_stage_has_the_same_seed_by_default() -> None:

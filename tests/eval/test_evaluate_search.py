@@ -224,7 +224,7 @@ def test_samples_of_several_systems_are_refused_without_panel(tmp_path: Path) ->
 
 def test_recorded_samples_of_one_system_need_no_generator(world: SimpleNamespace, tmp_path: Path) -> None:
     path = panel_of(tmp_path, ("a",) * 4)
-    with pytest.warns(UserWarning, match="n=4 instead of 16"):
+    with pytest.warns(UserWarning, match="has 4 samples of each problem: n is 4$"):
         result = run_eval(EvalConfig(output_dir=str(tmp_path), rollouts=str(path), report=False))
     assert {line.n for line in result.methods} == {1, 2, 4}
     assert accuracy(result, "pass_at_n", 1) == pytest.approx(0.5)
