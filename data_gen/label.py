@@ -26,7 +26,7 @@ from prm.ledger import Ledger
 from prm.progress import progress_bar
 from prm.rollouts import Cost, Rollout, read_rollouts
 from prm.rows.facts import problem_set
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, output_directory
 
 from .consensus import REJECTED_FILE, ConsensusLabeler
 from .dry_run import estimate_label, estimate_table
@@ -42,7 +42,7 @@ from .push import DatasetPushConfig, push_labels
 from .request_bounds import label_plan
 from .request_match import label_keys
 from .shards import parse_shard, shard_facts, shard_positions
-from .stage import StageOutput, StageSummary, grown_settings, items_hash, output_directory, run_stage
+from .stage import StageOutput, StageSummary, grown_settings, items_hash, run_stage
 from .truth import TruthOf, arithmetic_truth, read_truth
 
 __all__ = ["LabelConfig", "estimate_run", "main", "run_label"]

@@ -26,7 +26,7 @@ from prm.ledger import Ledger, generate_once, request_keys
 from prm.problems import Problem, dataset_label, load_problems
 from prm.progress import progress_bar
 from prm.rollouts import Rollout
-from prm.run_record import RunRecord
+from prm.run_record import RunRecord, output_directory
 from prm.splitting import DEFAULT_SPLITTER, find_splitter, split_steps
 
 from .dry_run import estimate_rollout, estimate_table
@@ -43,7 +43,6 @@ from .stage import (
     config_settings,
     grown_settings,
     items_hash,
-    output_directory,
     run_stage,
 )
 

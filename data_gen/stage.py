@@ -13,8 +13,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from prm.fingerprint import file_hash
 from prm.grading import MathGrader
 from prm.jsonl import dumps, write_json, write_jsonl
 from prm.ledger import Ledger
-from prm.run_record import RunRecord, other_run, prepare_output
+from prm.run_record import RunRecord, other_run
 
 from .ledger_tally import LedgerTally, tally_ledger
 
@@ -271,25 +270,6 @@ class StageSummary:
     path: Path
     report: dict[str, Any]
     repeated: bool = False
-
-
-@contextmanager
-def output_directory(path: str | Path) -> Iterator[Path]:
-    """A stage's directory, made where it is not there. What was made is gone again where the run is refused before
-    anything was written.
-
-    Raises:
-        ConfigError: it is a file, lies under one, or takes no files.
-    """
-    path = Path(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        yield prepare_output(path)
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):  # what is not empty stays
-                folder.rmdir()
-        raise
 
 
 Make = Callable[[Ledger, MathGrader], tuple[Iterable[dict[str, Any]], dict[str, Any]]]

@@ -73,11 +73,17 @@ def evaluated_on(config: EvalConfig) -> str:
 
 
 def finished_summary(
-    directory: Path, settings: dict[str, Any], *, overwrite: bool = False, adds: bool = False
+    directory: Path,
+    settings: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    adds: bool = False,
+    file: str = RESULTS_FILE,
 ) -> dict[str, Any] | None:
-    """The `results.json` of a finished run with these settings, or `None` where there is something to do.
+    """The results of a finished run with these settings, or `None` where there is something to do.
 
     Args:
+        file: what a finished run leaves, with its `settings`.
         adds: the settings are those of the run with additions, which then are to be made.
 
     Raises:
@@ -85,7 +91,7 @@ def finished_summary(
             Or what is no addition to it.
     """
     try:
-        summary: dict[str, Any] = json.loads((directory / RESULTS_FILE).read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((directory / file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     there = summary.get("settings", {})

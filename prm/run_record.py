@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,25 @@ def prepare_output(directory: str | Path) -> Path:
     return path
 
 
+@contextmanager
+def output_directory(path: str | Path) -> Iterator[Path]:
+    """A stage's directory, made where it is not there. What was made is gone again where the run is refused before
+    anything was written.
+
+    Raises:
+        ConfigError: it is a file, lies under one, or takes no files.
+    """
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield prepare_output(path)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # what is not empty stays
+                folder.rmdir()
+        raise
+
+
 def other_run(directory: Path, there: str, here: str) -> ConfigError:
     """What is said where a finished run with other settings must not be replaced.
 
@@ -58,7 +78,7 @@ def other_run(directory: Path, there: str, here: str) -> ConfigError:
     """
     return ConfigError(
         f"{directory} holds a finished run with {there}, and this one has {here}; give another --output_dir, or "
-        "--overwrite true to replace it (samples that fit are used again)"
+        "--overwrite true to replace it (samples and scores that fit are used again)"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from prm.errors import ConfigError, DataError
 from prm.jsonl import read_jsonl, write_json
-from prm.run_record import prepare_output
+from prm.run_record import output_directory
 from prm.stats.intervals import Estimate
 
 from ..identity import split_name
@@ -40,7 +40,15 @@ def run_compare(config: BenchConfig) -> Leaderboard:
         ConfigError, DataError: an entry that is no run, no verifier and no published name; two runs of one name; a
             directory that holds no results of this benchmark.
     """
-    folder = prepare_output(config.output_dir)
+    with output_directory(config.output_dir) as folder:
+        board = _board(config)
+        write_json(folder / RESULTS, board.to_dict())
+        (folder / PAGE).write_text(render(board), encoding="utf-8")
+    print(board_table(board))
+    return board
+
+
+def _board(config: BenchConfig) -> Leaderboard:
     known = published_on(config.benchmark)
     directories = {}
     for entry in config.compare:
@@ -54,11 +62,7 @@ def run_compare(config: BenchConfig) -> Leaderboard:
     read = {name: _read(directory, config.benchmark) for name, directory in directories.items()}
     runs = [_run(name, summary, config.benchmark) for name, (summary, _) in read.items()]
     records = {name: found for name, (_, found) in read.items()}
-    board = Leaderboard(config.benchmark, tuple(runs), _differences(records, config), known)
-    write_json(folder / RESULTS, board.to_dict())
-    (folder / PAGE).write_text(render(board), encoding="utf-8")
-    print(board_table(board))
-    return board
+    return Leaderboard(config.benchmark, tuple(runs), _differences(records, config), known)
 
 
 def _directory(config: BenchConfig, name: str, path: str, known: Sequence[Published]) -> Path | None:

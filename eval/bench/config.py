@@ -51,6 +51,10 @@ class BenchConfig:
         default=None, metadata={"help": "Directory of the scores, to share between runs; default: output_dir/scores"}
     )
     num_problems: int = field(default=0, metadata={"help": "A random sample of this many rows of each file; 0: all"})
+    overwrite: bool = field(
+        default=False,
+        metadata={"help": "Replace a finished run with other settings; scores that fit are used again"},
+    )
     batch_tokens: int = field(default=16384, metadata={"help": "Tokens of one batch, which bounds memory"})
     device: str | None = field(default=None, metadata={"help": "Torch device; default: CUDA where there is one"})
     dtype: str | None = field(default=None, metadata={"help": "Torch dtype, such as bfloat16"})

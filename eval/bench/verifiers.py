@@ -30,6 +30,16 @@ class Opened:
     cache: Path
 
 
+def verifier_key(config: BenchConfig, in_memory: StepVerifier | None = None) -> str:
+    """What tells the verifier of a config from others before it is loaded: the content of its directory, a Hub name,
+    or of one in memory its own key."""
+    if in_memory is not None:
+        return _key_in_memory(in_memory)
+    from prm.worlds.models import expand_embedded
+
+    return fingerprint(expand_embedded(split_name(config.prm_path)[1]))
+
+
 def open_verifier(config: BenchConfig, in_memory: StepVerifier | None = None) -> Opened:
     """Load the verifier of a config, or take the one in memory.
 

@@ -84,9 +84,10 @@ def test_every_command_runs_and_leaves_what_the_page_lists(folder: Path, monkeyp
     scores = next((folder / "runs" / "bench" / "scores").glob("scores-*.jsonl"))
     before = scores.read_text()
     choices = set()
-    for option, _ in GUIDE.rows("option"):
-        run([*commands[0], *(shlex.split(option.strip("`")) if option != "none" else []), *SMALL])
-        choices.add(json.loads((folder / "runs" / "bench" / "processbench.json").read_text())["threshold_choice"])
+    for number, (option, _) in enumerate(GUIDE.rows("option")):
+        again = ["--output_dir", f"runs/again{number}", "--score_cache", "runs/bench/scores", *SMALL]
+        run([*commands[0], *(shlex.split(option.strip("`")) if option != "none" else []), *again])
+        choices.add(json.loads(Path(f"runs/again{number}/processbench.json").read_text())["threshold_choice"])
     assert len(choices) == len(GUIDE.rows("option")) == 4
     assert scores.read_text().startswith(before)  # another threshold scores nothing again
 

@@ -37,7 +37,7 @@ def judge(problem: str, steps: Sequence[str]) -> list[float]:
 
 
 def config(tmp_path: Path, path: str, **options: Any) -> BenchConfig:
-    return BenchConfig(str(tmp_path / "out"), "in memory", [path], benchmark="best_of_n", **options)
+    return BenchConfig(str(tmp_path / "out"), "in memory", [path], benchmark="best_of_n", overwrite=True, **options)
 
 
 def test_the_highest_score_beats_a_wrong_majority(bench: SimpleNamespace, samples: str, tmp_path: Path) -> None:

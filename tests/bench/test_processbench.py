@@ -30,7 +30,8 @@ ROWS = [row(["ok", "ok"], -1), row(["ok", "bad", "ok"], 1), row(["bad"], 0), row
 def config(tmp_path: Path, rows: Any = ROWS, **options: Any) -> BenchConfig:
     path = tmp_path / "subset.json"
     path.write_text(json.dumps(rows))
-    return BenchConfig(output_dir=str(tmp_path / "out"), prm_path="in memory", files=[str(path)], **options)
+    given: dict[str, Any] = {"overwrite": True, **options}
+    return BenchConfig(output_dir=str(tmp_path / "out"), prm_path="in memory", files=[str(path)], **given)
 
 
 def test_a_verifier_that_knows_the_truth_scores_one(bench: SimpleNamespace, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def rows(bench: SimpleNamespace) -> list[dict[str, Any]]:
 
 
 def config(tmp_path: Path, path: str, **options: Any) -> BenchConfig:
-    return BenchConfig(str(tmp_path / "out"), "in memory", [path], **options)
+    return BenchConfig(str(tmp_path / "out"), "in memory", [path], overwrite=True, **options)
 
 
 def test_cross_fitting_finds_what_the_own_threshold_misses(
