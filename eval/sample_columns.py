@@ -8,8 +8,10 @@ predictions are not read, for they stand for the first n samples. What is writte
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from prm.errors import DataError, FormatError, MissingFileError
@@ -26,6 +28,8 @@ from .steps import split_by
 SEPARATOR = "\n\n"
 RECORDED = "recorded"
 Row = dict[str, Any]
+Solution = tuple[str, tuple[str, ...]]
+"""A problem's text, and steps."""
 
 
 def has_sample_columns(path: str | Path) -> bool:
@@ -62,13 +66,13 @@ class RecordedScores:
 
     Args:
         scores: by problem and steps.
-        revision: identifies the file.
+        revision: identifies the file, and what was made of it.
     """
 
     name = RECORDED
     num_parameters = 0
 
-    def __init__(self, scores: Mapping[tuple[str, tuple[str, ...]], tuple[float, ...]], revision: str):
+    def __init__(self, scores: Mapping[Solution, tuple[float, ...]], revision: str):
         self.scores, self.revision = scores, revision
         whole = all(len(found) == 1 for found in scores.values()) and any(len(steps) > 1 for _, steps in scores)
         step_format = StepFormat(step_separator=SEPARATOR)
@@ -95,14 +99,15 @@ class RecordedScores:
 
 
 def recorded_scores(path: str | Path) -> RecordedScores | None:
-    """The scores of a file of samples; `None` where it has none.
+    """The scores of a file of samples; `None` where it has none. A solution that was scored several times, and not
+    alike (in batches of other shapes, say), gets the mean, with a warning.
 
     Raises:
-        DataError: scores that are none, or not as many as there are steps.
+        DataError: scores that are none, or not as many as there are steps, or as for an equal solution.
     """
     if not has_sample_columns(path):
         return None
-    found: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}
+    found: dict[Solution, list[tuple[float, ...]]] = {}
     for line, row in _rows(path):
         if row.get("scores"):
             texts = _texts(row, path, line)
@@ -111,8 +116,23 @@ def recorded_scores(path: str | Path) -> RecordedScores | None:
             for text, scores in zip(texts, row["scores"], strict=True):
                 steps = split_by(text, SEPARATOR).steps
                 if steps and scores:
-                    found[row["problem"], steps] = _checked(scores, steps, text, path, line)
-    return RecordedScores(found, fingerprint(path)) if found else None
+                    same = found.setdefault((row["problem"], steps), [])
+                    same.append(_checked(scores, steps, text, path, line))
+                    if len(same[0]) != len(same[-1]):
+                        raise _no_scores(f"{len(same[-1])} scores, and {len(same[0])} of an equal one", path, line)
+    if not found:
+        return None
+    revision = fingerprint(path)
+    if unlike := sum(len(set(same)) > 1 for same in found.values()):
+        whose = "1 solution that occurs" if unlike == 1 else f"{unlike:,} solutions that occur"
+        warnings.warn(f"{path} has different scores for {whose} more than once: they are averaged", stacklevel=2)
+        revision += ", means"
+    return RecordedScores({solution: _mean(same) for solution, same in found.items()}, revision)
+
+
+def _mean(same: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Step by step; equal scores stay what they are to the last digit."""
+    return same[0] if len(set(same)) == 1 else tuple(map(fmean, zip(*same, strict=True)))
 
 
 def _checked(scores: Any, steps: Sequence[str], text: str, path: str | Path, line: int | None) -> tuple[float, ...]:

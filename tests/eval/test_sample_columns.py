@@ -67,6 +67,18 @@ def test_scores_of_a_phantom_step_are_left_out(tmp_path: Path) -> None:
     assert result.find("majority", 3).accuracy.mean == 0.0
 
 
+def test_different_scores_of_equal_completions_are_averaged_and_said(tmp_path: Path) -> None:
+    """The last one's .5 would put the wrong solution first."""
+    texts = ["one\n\nA: 3", "one\n\nA: 3\n\n", "one\n\nA: 3", "A: 2", "A: 2"]
+    scores = [[0.5, 0.1], [0.5, 0.3, 0.9], [0.2, 0.5], [0.4], [0.4]]
+    path = written(tmp_path / "samples.jsonl", completions=texts, scores=scores)
+    with pytest.warns(UserWarning, match="for 1 solution that occurs more than once: they are averaged"):
+        result = run_eval(config(tmp_path / "run", path, n=5))
+    (row,) = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert row["scores"] == [pytest.approx([0.4, 0.3])] * 3 + [[0.4]] * 2
+    assert result.find("best_of_n", 5, "recorded").accuracy.mean == 1.0
+
+
 def test_samples_without_scores_wait_for_a_verifier(world: SimpleNamespace, tmp_path: Path) -> None:
     path = written(tmp_path / "samples.jsonl", scores=None)
     verifier = world.Verifier(lambda problem, steps: [0.5] * len(steps))
@@ -81,6 +93,7 @@ def test_samples_without_scores_wait_for_a_verifier(world: SimpleNamespace, tmp_
         ({"scores": [[0.9, 0.8]]}, "line 1: 1 lists of scores for 3 completions"),
         ({"scores": [[0.9, 0.8], [0.1, 0.2], [7]]}, r"\[7\] is no list of scores in \[0, 1\]"),
         ({"scores": [[0.9] * 5, [0.1, 0.2], [0.1]]}, "5 scores of a completion with 2 steps"),
+        ({"completions": ["a\n\nA: 2"] * 2, "scores": [[0.9, 0.8], [0.7]]}, "1 scores, and 2 of an equal one"),
     ],
 )
 def test_columns_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
