@@ -7,7 +7,7 @@ are `prm.eval.results`'s.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from prm.workers import Advance
 
 from .cost import Bill, SampleBills, bill_of, recorded_bill
 from .models import NamedVerifier
+from .readings import priced, readings_of, with_the_first
 from .sample_store import Row, problem_key
 from .sampling import GradedRollouts, make_rollout
 from .search.base import UNCHOOSABLE, Candidates, Reading, StepVerifier, TreePlan
@@ -29,9 +30,9 @@ from .search.voting import decide
 from .steps import score_safely, steps_of
 from .workshop import Workshop
 
-SCORE_COLUMNS = ("scores", "tokens", "attended")
-"""Of a row of scores, one entry for each sample; a sample that the verifier could not read has null, 0 and 0."""
-NOT_SCORED: Row = {**{name: [] for name in SCORE_COLUMNS}, "seconds": 0.0}
+NOT_SCORED: Row = {"scores": [], "readings": [], "seconds": 0.0}
+"""A row of scores: those of each sample, null where the verifier could not read it, and what was read for them
+(`prm.eval.readings`)."""
 
 
 class EvalArena:
@@ -125,22 +126,14 @@ class EvalArena:
     @cached_property
     def step_scores(self) -> list[list[StepScores | None]]:
         """Scores of every sample of every problem; `None` for one the verifier could not read."""
-        return [
-            [None if s is None else StepScores(tuple(s), t, attended) for s, t, attended in _columns(row)]
-            for row in self._score_rows
-        ]
+        return [_step_scores(row) for row in self._score_rows]
 
     @cached_property
     def _samples(self) -> list[Candidates]:
         pools = self.workshop.samples
         if self.named is None:
             return [_unscored(graded, self._sampled(graded), self._one_by_one(graded)) for graded in pools]
-        return [
-            self._scored(graded, solutions, scores, seconds=row["seconds"])
-            for graded, solutions, scores, row in zip(
-                pools, self.steps, self.step_scores, self._score_rows, strict=True
-            )
-        ]
+        return [self._scored(index, row) for index, row in enumerate(self._score_rows)]
 
     @cached_property
     def _score_rows(self) -> list[Row]:
@@ -165,18 +158,14 @@ class EvalArena:
 
     def _tell_scores(self, tally: Tally, indices: Sequence[int], rows: Sequence[Row]) -> None:
         """How often the best of all samples is right so far, and the tokens that were read."""
-        found = []
-        for index, row in zip(indices, rows, strict=True):
-            scores = [None if s is None else StepScores(tuple(s), t, attended) for s, t, attended in _columns(row)]
-            found.append(self._scored(self.workshop.samples[index], self.steps[index], scores, seconds=0.0))
-        _tell(tally, found)
+        _tell(tally, [self._scored(index, row) for index, row in zip(indices, rows, strict=True)])
 
     def _score_chunk(self, held: Mapping[str, Row], indices: Sequence[int], advance: Advance) -> list[Row]:
         """Score the distinct solutions of the problems with these indices in one call, but those scored before."""
         problems = [self.workshop.problems[index] for index in indices]
         before = [held.get(problem_key(problem), NOT_SCORED) for problem in problems]
         known = [
-            dict(zip(self.steps[index], _columns(row), strict=False))
+            dict(zip(self.steps[index], row["scores"], strict=False))
             for index, row in zip(indices, before, strict=True)
         ]
         asked = [
@@ -190,12 +179,12 @@ class EvalArena:
         seconds = (time.perf_counter() - started) / len(indices)
         rows = []
         for index, problem, scored, row in zip(indices, problems, known, before, strict=True):
-            new = {s: found.get((problem.problem, s)) for s in self.steps[index] if s not in scored}
-            scored |= {s: (list(a.scores), a.tokens, a.attended) if a else (None, 0, 0) for s, a in new.items()}
-            columns = zip(*(scored[solution] for solution in self.steps[index]), strict=True)
-            rows.append(
-                {**dict(zip(SCORE_COLUMNS, map(list, columns), strict=True)), "seconds": row["seconds"] + seconds}
-            )
+            solutions = self.steps[index]
+            new = {s: found.get((problem.problem, s)) for s in solutions if s not in scored}
+            scored |= {s: list(one.scores) if one else None for s, one in new.items()}
+            readings = readings_of(self.verifier, problem.problem, solutions, scored, before=row["readings"], new=new)
+            scores = [scored[solution] for solution in solutions]
+            rows.append({"scores": scores, "readings": readings, "seconds": row["seconds"] + seconds})
             advance(len(self.steps[index]))
         return rows
 
@@ -265,25 +254,11 @@ class EvalArena:
             generator_bill=bill_of(Cost(**row["cost"]), **self.workshop.generator_prices, **self.verifier_prices),
         )
 
-    def _scored(
-        self,
-        graded: GradedRollouts,
-        solutions: Sequence[tuple[str, ...]],
-        scores: Sequence[StepScores | None],
-        *,
-        seconds: float,
-    ) -> Candidates:
-        how = self.need_named().aggregation
-        folded = [aggregate(found.scores, how) if found else UNCHOOSABLE for found in scores]
-        members: dict[tuple[str, ...], list[int]] = {}
-        for index, solution in enumerate(solutions):
-            members.setdefault(solution, []).append(index)
-        read = {solution: found for solution, found in zip(solutions, scores, strict=True) if found}
-        cost = Cost(
-            verifier_tokens=sum(found.tokens for found in read.values()),
-            verifier_attended_tokens=sum(found.attended for found in read.values()),
-            seconds=seconds,
-        )
+    def _scored(self, index: int, row: Row) -> Candidates:
+        """The samples of the problem with this index, with the scores of a row."""
+        how, graded = self.need_named().aggregation, self.workshop.samples[index]
+        folded = [UNCHOOSABLE if scores is None else aggregate(scores, how) for scores in row["scores"]]
+        readings = self._readings(index, row)
         return Candidates(
             problem=graded.problem,
             correct=_correct(graded),
@@ -291,10 +266,18 @@ class EvalArena:
             scores=_choosable(folded, graded),
             generator_bill=self._sampled(graded),
             sample_bills=self._one_by_one(graded),
-            verifier_bill=bill_of(cost, **self.verifier_prices),
-            steps=tuple(solutions),
-            readings=tuple(Reading(found.tokens, tuple(members[solution])) for solution, found in read.items()),
+            verifier_bill=Bill(
+                verifier_tokens=sum(reading.tokens for reading in readings),
+                verifier_flops=sum(reading.flops for reading in readings),
+                seconds=row["seconds"],
+            ),
+            steps=tuple(self.steps[index]),
+            readings=readings,
         )
+
+    def _readings(self, index: int, row: Row) -> tuple[Reading, ...]:
+        """What was read for the samples of the problem with this index, at this verifier's prices."""
+        return priced(row["readings"], self.verifier_prices)
 
     def _sampled(self, graded: GradedRollouts) -> Bill:
         """What the shared samples of a problem cost, whoever drew them."""
@@ -317,9 +300,13 @@ def _tell(tally: Tally, found: Sequence[Candidates]) -> None:
     tally.add(graded=len(found), right=sum(decide(one, "best") for one in found), tokens=tokens)
 
 
-def _columns(row: Row) -> Iterator[tuple[list[float] | None, int, int]]:
+def _step_scores(row: Row) -> list[StepScores | None]:
     """A row of scores, sample by sample."""
-    return zip(*(row[name] for name in SCORE_COLUMNS), strict=True)
+    counts = with_the_first(row["readings"], len(row["scores"]))
+    return [
+        None if scores is None else StepScores(tuple(scores), *count)
+        for scores, count in zip(row["scores"], counts, strict=True)
+    ]
 
 
 def _unscored(graded: GradedRollouts, bill: Bill, each: SampleBills | None = None) -> Candidates:

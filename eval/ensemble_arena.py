@@ -9,13 +9,13 @@ from functools import cached_property
 
 from prm.rollouts import Cost
 
-from .arena import SCORE_COLUMNS, EvalArena
+from .arena import EvalArena
 from .cost import bill_of
 from .ensemble import EnsembleVerifier, Formula, Member, Voice, combined, ensemble_spec
 from .models import Lazy, ModelFacts, NamedVerifier
 from .sample_store import Row
 from .sampling import GradedRollouts
-from .search.base import NOTHING, Candidates, StepVerifier
+from .search.base import Candidates, Reading, StepVerifier
 from .workshop import Workshop
 
 
@@ -48,9 +48,6 @@ class EnsembleArena(EvalArena):
         super().__init__(workshop, named)
         self.formula, self.members = formula, list(members)
 
-    def samples(self) -> list[Candidates]:
-        return self._billed_by_member
-
     def probe(self, samples: int) -> list[Candidates]:
         return self._on(self.workshop.probing(samples)).samples()
 
@@ -62,29 +59,33 @@ class EnsembleArena(EvalArena):
         return EnsembleArena(workshop, self.need_named(), self.formula, members)
 
     @cached_property
-    def _billed_by_member(self) -> list[Candidates]:
-        pools = [member.samples() for member in self.members]
-        return [
-            replace(pool, verifier_bill=sum((member.verifier_bill for member in members), NOTHING))
-            for pool, members in zip(self._samples, zip(*pools, strict=True), strict=True)
-        ]
-
-    @cached_property
     def _score_rows(self) -> list[Row]:
         """What the members' scores come to; nothing of it is stored, for it takes no time."""
         rows = zip(*(member._score_rows for member in self.members), strict=True)
-        return [self._combined_row(index, sum(row["seconds"] for row in same)) for index, same in enumerate(rows)]
+        return [
+            {
+                "scores": self._combined_scores(index),
+                "readings": [reading for row in same for reading in row["readings"]],
+                "seconds": sum(row["seconds"] for row in same),
+            }
+            for index, same in enumerate(rows)
+        ]
 
-    def _combined_row(self, index: int, seconds: float) -> Row:
+    def _combined_scores(self, index: int) -> list[list[float] | None]:
+        """The scores of every sample of a problem."""
         voices = [Voice(member.spec, member.need_named().aggregation) for member in self.members]
-        columns: Row = {name: [] for name in SCORE_COLUMNS}
+        scores: list[list[float] | None] = []
         for place, steps in enumerate(self.steps[index]):
             said = [(member.steps[index][place], member.step_scores[index][place]) for member in self.members]
             found = combined(self.formula.how, voices, steps, said)
-            columns["scores"].append(list(found.scores) if found else None)
-            columns["tokens"].append(found.tokens if found else 0)
-            columns["attended"].append(found.attended if found else 0)
-        return {**columns, "seconds": seconds}
+            scores.append(list(found.scores) if found else None)
+        return scores
+
+    def _readings(self, index: int, row: Row) -> tuple[Reading, ...]:
+        """What the members read, each at its own prices."""
+        return tuple(
+            reading for member in self.members for reading in member._readings(index, member._score_rows[index])
+        )
 
     def _grown_candidates(self, graded: GradedRollouts, row: Row) -> Candidates:
         cost = replace(Cost(**row["cost"]), verifier_tokens=0, verifier_attended_tokens=0)

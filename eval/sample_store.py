@@ -34,8 +34,8 @@ Tell = Callable[[Tally, Sequence[int], Sequence[Row]], None]
 
 SOLUTIONS_PER_CHUNK = 2048
 """Solutions between two writes to a file: what a killed run can lose at most, for each worker."""
-STORE_FILE, STORE_VERSION = "store.json", 2
-"""Version 1 had a file of samples for each n, and no `store.json`."""
+STORE_FILE, STORE_VERSION = "store.json", 3
+"""Version 1 had a file of samples for each n, and no `store.json`; 2 does not say what samples share."""
 
 
 class RowFile:

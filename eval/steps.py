@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 
 from prm.errors import FormatError
 from prm.rollouts import Rollout
@@ -36,10 +37,18 @@ def score_safely(
 ) -> list[StepScores | None]:
     """Score every item; `None` for one that the verifier refuses (longer than it reads).
 
-    A refusal is raised before any forward pass, so halving the items until the refused ones stand alone is cheap.
+    A verifier that says beforehand what it refuses (`can_read`) is asked for the rest in one call. Any other raises
+    before a forward pass, so halving the items until the refused ones stand alone is cheap.
     """
     if not items:
         return []
+    can_read = getattr(verifier, "can_read", None)
+    if can_read is not None:
+        able = [can_read(*item) for item in items]
+        scores = iter(verifier.score_solutions([*compress(items, able)], progress))
+        if progress and not all(able):
+            progress(able.count(False))
+        return [next(scores) if one else None for one in able]
     try:
         return list(verifier.score_solutions(items, progress))
     except FormatError:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ from prm.out_of_memory import in_halves
 from prm.public.loading import load_public, published
 from prm.scoring_spec import SPEC_FILE, ScoringSpec
 from prm.step_format import EncodedSolution, MemoTokenizer
+from prm.token_tree import ReadingCost, SharedTokens, TokenRow, attends_to_trees, rows_of, tree_layout
+from prm.training.batch_layout import padded
 from prm.training.batching import StepCollator
 from prm.worlds.models import expand_embedded
 
@@ -140,17 +144,40 @@ class Verifier:
     def score_solutions(
         self, items: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] | None = None
     ) -> list[StepScores]:
-        """Score `(problem, steps)` pairs in length-sorted batches; the results keep the order of `items`."""
+        """Score `(problem, steps)` pairs in length-sorted batches; the results keep the order of `items`.
+
+        What solutions of a problem begin with alike is read once where that is cheaper (`prm.token_tree`), and its
+        tokens are counted with one of them.
+        """
         encoded = [self.encode(problem, steps) for problem, steps in items]
         results: list[StepScores | None] = [None] * len(items)
-        for batch in self._batches(encoded):
-            found = in_halves(self._forward, [encoded[index] for index in batch])
-            for index, scores in zip(batch, found, strict=True):
-                tokens = len(encoded[index].input_ids)
-                results[index] = StepScores(tuple(scores), tokens, attended=tokens * (tokens + 1) // 2)
+        for batch in self._batches(self._rows([problem for problem, _ in items], encoded)):
+            read = [(row, member) for row in batch for member in row.own()]
+            asked = [(number, encoded[member]) for number, row in enumerate(batch) for member in row.members]
+            found = in_halves(self._forward, asked)
+            for (_, (index, tokens, attended)), scores in zip(read, found, strict=True):
+                results[index] = StepScores(tuple(scores), tokens, attended)
             if progress:
-                progress(len(batch))
+                progress(len(asked))
         return [result for result in results if result is not None]
+
+    def readings(self, problem: str, solutions: Sequence[Sequence[str]]) -> list[SharedTokens]:
+        """What `score_solutions` reads where it is asked for these solutions of one problem, apart by which of them
+        it is read for; nothing is read here, and nothing of a solution that cannot be.
+
+        Raises:
+            FormatError: see `score`.
+        """
+        encoded = [self.encode(problem, steps) for steps in solutions]
+        return [shared for row in self._rows([problem] * len(encoded), encoded) for shared in row.shared()]
+
+    def can_read(self, problem: str, steps: Sequence[str]) -> bool:
+        """Whether a solution can be scored: no longer than `spec.max_length`, with steps that can be encoded."""
+        try:
+            self.encode(problem, steps)
+        except FormatError:
+            return False
+        return True
 
     def session(self, cache_tokens: int | None = None) -> IncrementalSession | RereadingSession:
         """This verifier for the length of one search: it reads every token of the growing solutions once.
@@ -170,31 +197,56 @@ class Verifier:
         """
         return encode_solution(self.spec, self.memo, problem, steps)
 
-    def _batches(self, encoded: Sequence[EncodedSolution]) -> Iterator[list[int]]:
-        """Indices in batches of similar length; a batch's padded size stays within `batch_tokens`."""
-        batch: list[int] = []
-        for index in sorted(range(len(encoded)), key=lambda i: -len(encoded[i].input_ids)):
-            if batch and (len(batch) + 1) * len(encoded[batch[0]].input_ids) > self.batch_tokens:
+    @cached_property
+    def _reading_cost(self) -> ReadingCost | None:
+        """Of a row with several solutions; `None` where the models can read no such rows."""
+        models = [model for model in (self.model, self.reference) if model is not None]
+        if not all(map(attends_to_trees, models)):
+            return None
+        return ReadingCost(2.0 * self.num_parameters, self.attention_flops_per_pair, self.batch_tokens)
+
+    def _rows(self, problems: Sequence[str], encoded: Sequence[EncodedSolution]) -> list[TokenRow]:
+        """The solutions of each problem in rows."""
+        of_problem: dict[str, list[int]] = {}
+        for index, problem in enumerate(problems):
+            of_problem.setdefault(problem, []).append(index)
+        return [
+            row
+            for indices in of_problem.values()
+            for row in rows_of([encoded[index].input_ids for index in indices], indices, self._reading_cost)
+        ]
+
+    def _batches(self, rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
+        """Rows in batches of similar length, those with a single solution by themselves: they need no mask. A batch's
+        padded size stays within `batch_tokens`."""
+        batch: list[TokenRow] = []
+        for row in sorted(rows, key=lambda row: (len(row.members) > 1, -row.tokens)):
+            full = batch and (len(batch) + 1) * batch[0].tokens > self.batch_tokens
+            if full or (batch and (len(batch[0].members) > 1) != (len(row.members) > 1)):
                 yield batch
                 batch = []
-            batch.append(index)
+            batch.append(row)
         if batch:
             yield batch
 
-    def _forward(self, batch: Sequence[EncodedSolution]) -> list[list[float]]:
-        """Scores of one right-padded batch. Under causal attention no real token sees the padding behind it, so the
-        model runs without an attention mask, which is the faster path."""
+    def _forward(self, asked: Sequence[tuple[int, EncodedSolution]]) -> list[list[float]]:
+        """Scores of the solutions of one batch, those with one number in one row. Rows are padded on the right: under
+        causal attention no real token sees the padding behind it, so rows with one solution each need no attention
+        mask, which is the faster path."""
         import torch
 
-        rows = [_row(item, self.spec.kind) for item in batch]
-        given = {name: value.to(self.model.device) for name, value in self._collate(rows).items()}
+        items = [_row(item, self.spec.kind) for _, item in asked]
+        trees = [[item.input_ids for _, item in same] for _, same in groupby(asked, key=lambda one: one[0])]
+        pad_id = self.tokenizer.pad_token_id or 0
+        layout = padded(items, pad_id, with_mask=False) if len(trees) == len(items) else tree_layout(trees, pad_id)
+        given = {name: value.to(self.model.device) for name, value in self._collate.laid_out(items, layout).items()}
         with torch.inference_mode():
             if self.reference is not None:
                 given["reference"] = _log_probabilities(self.reference, given)
             base = unwrapped(self.model)
             logits_BSL = self.head.logits(base, last_hidden_states(base, given), given)
             scores_BS = (margins(logits_BSL) / self.spec.temperature).sigmoid().float().cpu()
-        return [scores[: len(row.positions)].tolist() for scores, row in zip(scores_BS, rows, strict=True)]
+        return [scores[: len(item.positions)].tolist() for scores, item in zip(scores_BS, items, strict=True)]
 
 
 def spec_of(path_or_id: str, public: PublicFormat | None = None) -> ScoringSpec:

@@ -8,7 +8,7 @@ samples come from, how they are stored and graded is the arena's business (`prm.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -43,10 +43,12 @@ class StepVerifier(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """What the verifier read once: its tokens, and which of the M candidates it stands for."""
+    """What the verifier read once: its tokens, which of the M candidates it stands for, and its FLOPs; 0 where all
+    tokens cost the same."""
 
     tokens: int
     members: tuple[int, ...]
+    flops: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Candidates:
         generator_bill: what sampling all M cost.
         sample_bills: what each sample costs by itself; `None` where all are billed alike.
         verifier_bill: what scoring all M cost.
-        readings: what was scored, for equal samples are read once; empty where M is the only n.
+        readings: what was scored, for what several samples have in common is read once; empty where M is the only n.
         solutions: equal numbers for equal texts; -1 for a candidate that does not vote; empty where nobody asks.
         steps: of each solution, as the verifier reads them; empty without a verifier.
     """
@@ -201,7 +203,7 @@ def at_n(candidates: Candidates, n: int) -> Bill:
     """What n of the M candidates cost, on average over all subsets.
 
     Every sample has to be generated, so the generator's bill grows with n, all but the prompt, which is read once. The
-    verifier reads a solution once however often it was drawn: a reading for m samples is among n of them with the
+    verifier reads once what several of them have in common: a reading for m samples is made for n of them with the
     chance 1 - C(M-m, n) / C(M, n).
     """
     total = len(candidates)
@@ -232,5 +234,9 @@ def _read(candidates: Candidates, chances: Iterable[float]) -> Bill:
     tokens = sum(reading.tokens for reading in candidates.readings)
     if not tokens:
         return NOTHING
-    expected = sum(one.tokens * chance for one, chance in zip(candidates.readings, chances, strict=True))
-    return candidates.verifier_bill.scaled(expected / tokens)
+    expected = flops = 0.0
+    for one, chance in zip(candidates.readings, chances, strict=True):
+        expected += one.tokens * chance
+        flops += one.flops * chance
+    bill = candidates.verifier_bill.scaled(expected / tokens)
+    return replace(bill, verifier_flops=flops) if flops else bill

@@ -141,19 +141,12 @@ class RereadingSession:
 
     def score(self, items: Sequence[Item]) -> list[StepScores | None]:
         """As `IncrementalSession.score`; equal items are read once."""
-        readable = [item for item in dict.fromkeys((p, tuple(s)) for p, s in items) if self._can_read(item)]
+        readable = [item for item in dict.fromkeys((p, tuple(s)) for p, s in items) if self.verifier.can_read(*item)]
         scored = dict(zip(readable, self.verifier.score_solutions(readable), strict=True))
         return [scored.get((problem, tuple(steps))) for problem, steps in items]
 
     def retain(self, items: Iterable[Item]) -> None:
         """Nothing is kept."""
-
-    def _can_read(self, item: Item) -> bool:
-        try:
-            self.verifier.encode(*item)
-        except FormatError:
-            return False
-        return True
 
 
 def session_of(verifier: Verifier, cache_tokens: int = CACHE_TOKENS) -> IncrementalSession | RereadingSession:

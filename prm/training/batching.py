@@ -79,12 +79,15 @@ class StepCollator:
     implicit: bool = False
 
     def __call__(self, items: Sequence[EncodedRow | tuple[EncodedRow, EncodedRow]]) -> dict[str, Any]:
-        import torch
-
         every = [row for item in items for row in (item if isinstance(item, tuple) else (item,))]
         # Blank rows keep the processes in step; beside a real one they would only be padding.
         rows = [row for row in every if row.index >= 0] or every[:2]
-        layout = self._layout(rows)
+        return self.laid_out(rows, self._layout(rows))
+
+    def laid_out(self, rows: Sequence[EncodedRow], layout: BatchLayout) -> dict[str, Any]:
+        """The batch of rows whose tokens lie so."""
+        import torch
+
         batch = dict(layout.given)
         read_at = [places[row.positions] for row, places in zip(rows, layout.places, strict=True)]
         batch["positions"] = stacked(read_at, 0)

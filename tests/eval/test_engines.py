@@ -85,7 +85,7 @@ def test_a_verifier_with_another_tokenizer_reads_text(
     plain = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(dict.fromkeys(letters))}, "<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", pad_token="<unk>")
-    shape: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 64}
+    shape: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 1024, "num_hidden_layers": 1, "vocab_size": 64}
     shape |= {"num_attention_heads": 2, "num_key_value_heads": 2, "num_labels": 2, "classifier_dropout": 0.0}
     other = tmp_path / "other"
     Qwen2ForTokenClassification(Qwen2Config(**shape)).save_pretrained(other)
@@ -101,7 +101,8 @@ def test_a_verifier_with_another_tokenizer_reads_text(
     reader = Verifier.from_pretrained(other, device="cpu")
     rows = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     texts = {(row["problem"], text) for row in rows for text in row["completions"]}
-    read = sum(len(reader.encode(problem, text.split("\n")).input_ids) for problem, text in texts)
+    encoded = [(problem, reader.encode(problem, text.split("\n")).input_ids) for problem, text in texts]
+    read = len({(problem, tuple(ids[:end])) for problem, ids in encoded for end in range(1, len(ids) + 1)})
     assert 6 * result.find("best_of_n", 4, "other").bill.verifier_tokens == pytest.approx(read)
 
 

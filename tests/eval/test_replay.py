@@ -151,16 +151,16 @@ def test_from_names_the_directory_of_a_run(tmp_path: Path) -> None:
         parse_arguments([f"--from_run={tmp_path / 'nowhere'}"])
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 2, 4])
 def test_a_store_of_another_version_is_refused_and_kept(world: SimpleNamespace, tmp_path: Path, version: int) -> None:
     store = tmp_path / "store"
     store.mkdir()
     (store / "samples-0123456789ab.jsonl").write_text('{"key": "a", "rollouts": []}\n')
     if version > 1:
-        (store / "store.json").write_text('{"version": 3, "facts": {}}')
+        (store / "store.json").write_text(f'{{"version": {version}, "facts": {{}}}}')
     before = {path: path.read_bytes() for path in store.iterdir()}
     generator = world.Generator(world.careless)
-    with pytest.raises(ConfigError, match=f"a sample store of version {version}.*reads version 2; nothing in it was"):
+    with pytest.raises(ConfigError, match=f"a sample store of version {version}.*reads version 3; nothing in it was"):
         run_eval(in_memory(tmp_path), generator=generator)
     assert not generator.calls
     assert {path: path.read_bytes() for path in store.iterdir()} == before
