@@ -4,8 +4,6 @@ and showing the results is `prm.eval.outputs`'s."""
 from __future__ import annotations
 
 import time
-import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,11 @@ from .analysis.analysis import Analysis
 from .analysis.of_run import analysis_of
 from .arena import EvalArena
 from .exchange import Exchange, Side, exchange
+from .notes import counts_of, notes_of
 from .policy_run import MadePolicy, followed_notes, make_policies
 from .prepare import Run
 from .quality import VerifierQuality, verifier_quality
 from .results import Best, MethodResult, against_controls, best_prm_method, find, method_result
-from .sampling import UNFINISHED
 from .walk import Line, mean_over_seeds, walk
 
 if TYPE_CHECKING:
@@ -97,9 +95,9 @@ def _result(run: Run, repeated: Sequence[Sequence[Line]], seconds: float) -> Eva
         quality={arena.name: _quality(run, arena, clusters) for arena in run.arenas},
         best=best_prm_method(methods, baseline.per_problem, n, seed, clusters),
         controls=against_controls(methods, n, seed, clusters),
-        counts=_counts(run),
+        counts=counts_of(run),
         seconds=seconds,
-        notes=[*_notes(run), *followed_notes(run, methods)],
+        notes=[*notes_of(run), *followed_notes(run, methods)],
         seeds=run.seeds,
         by_seed=by_seed,
         policies=policies,
@@ -167,52 +165,3 @@ def _describe(arena: EvalArena, config: EvalConfig) -> dict[str, Any]:
         "fingerprint": named.key,
         "spec": named.spec.to_dict(),
     }
-
-
-def _counts(run: Run) -> dict[str, int]:
-    runs = (run, *run.repeats)
-    rollouts = [rollout for one in runs for graded in one.workshop.samples for rollout in graded.rollouts]
-    outcomes = Counter(rollout.outcome.value for rollout in rollouts if rollout.outcome)
-    return {
-        "problems": len(run.workshop.problems),
-        "samples": len(rollouts),
-        "truncated": sum(rollout.stop_reason in UNFINISHED for rollout in rollouts),
-        "no_answer": sum(rollout.pred is None for rollout in rollouts),
-        "timeout": outcomes["timeout"],
-    }
-
-
-def _about_models(run: Run) -> list[str]:
-    """Who read whole prefixes at every step of a search, and who reads texts because its tokenizer is another."""
-    prms = [arena.need_named().facts for arena in run.arenas if arena.name in run.guides and arena.kind == "prm"]
-    generator = run.workshop.generator.facts if run.workshop.generator else None
-    searched = any(strategy.live and strategy.kinds for strategy in run.strategies)
-    notes = [
-        f"{facts.name} keeps no state of a search here: it was given whole prefixes at every step, and they are billed"
-        for facts in [*prms, *([generator] if generator else [])]
-        if searched and not facts.keeps_state
-    ]
-    verifiers = {arena.need_named().source: arena.need_named().facts for arena in run.arenas}
-    return notes + [
-        f"{name} has another tokenizer than the generator: it reads the text, encoded anew, and is billed for its own "
-        "tokens"
-        for name, facts in verifiers.items()
-        if generator and generator.vocabulary and facts.vocabulary not in ("", generator.vocabulary)
-    ]
-
-
-def _notes(run: Run) -> list[str]:
-    notes = list(run.left_out)
-    for arena in {arena.need_named().source: arena for arena in run.arenas}.values():
-        unread = sum(1 for scores in arena.step_scores for found in scores if found is None)
-        if unread:
-            notes.append(
-                f"{arena.need_named().source} could not read {unread} samples (no step in them, or longer than its "
-                "max_length); they rank below every other"
-            )
-    notes += _about_models(run)
-    counts = _counts(run)
-    if counts["no_answer"] == counts["samples"]:
-        notes.append("no sample has an answer that could be extracted; check the prompt and max_new_tokens")
-        warnings.warn(notes[-1], stacklevel=2)
-    return notes

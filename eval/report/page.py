@@ -48,6 +48,7 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
             _with_basis(section, basis_text(result))
             for section in (
                 accuracy_section(config, result, pictures),
+                *_notes(result),
                 *_more_sections(config, result),
                 problem_section(config, result, path.parent),
             )
@@ -58,6 +59,13 @@ def write_report(config: EvalConfig, result: EvalResult, path: Path, picture: st
         provenance=header.provenance(_document(path.with_name(RESULTS_FILE))),
     )
     return write_page(path, page)
+
+
+def _notes(result: EvalResult) -> list[Section]:
+    """What is to be known beside the numbers, as below the terminal's table."""
+    if not result.notes:
+        return []
+    return [Section("Notes", "\n\n".join(f"{capital(note)}." for note in result.notes))]
 
 
 def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,7 +76,23 @@ def test_contexts_that_overflow_are_truncated_solutions(tiny_models: SimpleNames
         result = run_eval(chosen)
     rows = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     assert rows[2]["stop_reasons"] == ["length", "length"] and rows[2]["completions"] == ["", ""]
-    assert result.counts["truncated"] >= 2
+    cut = result.counts["truncated"]
+    (note,) = [note for note in result.notes if "truncated" in note]
+    assert note.startswith(f"{cut} of 6 samples (") and "%) are truncated: they have no answer" in note
+    at_limit, beyond = map(int, re.findall(r"(\d+) (?:ended at max_new_tokens=16|ran out of the generator's)", note))
+    assert at_limit + beyond == cut and beyond >= 2
+
+
+def test_few_truncated_samples_are_counted_and_not_noted(world: SimpleNamespace, tmp_path: Path) -> None:
+    """One of the 128 goes on for ever."""
+    drawn = iter(range(128))
+
+    def once_endless(problem: str, text: str, rng: random.Random) -> str:
+        return "1" * 200 if next(drawn) == 7 else world.careless(problem, text, rng)
+
+    chosen = config(tmp_path, n=32, approach=["adaptive_consistency"])
+    result = run_eval(chosen, generator=world.Generator(once_endless))
+    assert result.counts["truncated"] == 1 and not any("truncated" in note for note in result.notes)
 
 
 def test_bad_input_is_one_message_and_exit_code_2(

@@ -3,6 +3,7 @@ for problems."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -60,6 +61,7 @@ def headings(page: str) -> list[str]:
 def test_the_sections_follow_the_story_of_a_run(shown: SimpleNamespace) -> None:
     assert headings(shown.page) == [
         "Accuracy",
+        "Notes",
         "What it gains, and over what",
         "Against the controls",
         "Where more samples stop helping",
@@ -68,6 +70,12 @@ def test_the_sections_follow_the_story_of_a_run(shown: SimpleNamespace) -> None:
         "The bill",
         "Problem by problem",
     ]
+
+
+def test_what_the_terminal_notes_is_on_the_page_too(shown: SimpleNamespace) -> None:
+    assert shown.result.notes
+    for note in shown.result.notes:
+        assert note[1:] in html.unescape(shown.page)
 
 
 def test_accuracy_is_plotted_against_n_tokens_flops_and_seconds(shown: SimpleNamespace) -> None:
