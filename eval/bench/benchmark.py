@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from . import best_of_n, prmbench, processbench
 from .config import BenchConfig
-from .resample import IntArray
+from .resample import Statistic
 from .verifiers import Opened
 
 
@@ -18,9 +18,6 @@ class Read(Protocol):
 
 class Measure(Protocol):
     def __call__(self, config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
-
-
-Measures = Callable[[IntArray], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Benchmark:
 
     read: Read
     measure: Measure
-    compared: Callable[[Sequence[Mapping[str, Any]]], Measures]
+    compared: Callable[[Sequence[Mapping[str, Any]]], Statistic]
     headline: str
     summary_key: str
 

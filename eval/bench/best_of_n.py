@@ -7,7 +7,7 @@ selection beats. A sample that is too long for the verifier is taken only where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..steps import steps_of
 from .config import BenchConfig
 from .processbench import MEAN, quality_row
 from .quality import Judged
-from .resample import IntArray
+from .resample import Draw, IntArray, Statistic, share
 from .rows import sample_of
 from .scores import cached_scores, item_key
 from .verifiers import Opened
@@ -80,13 +80,13 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     return records, summary
 
 
-def compared(records: Sequence[Mapping[str, Any]]) -> Callable[[IntArray], Mapping[str, float]]:
+def compared(records: Sequence[Mapping[str, Any]]) -> Statistic:
     """Best-of-n of some of a run's problems at each n, and at the largest."""
     values = {name: np.array([record["best_of_n"][name] for record in records]) for name in records[0]["best_of_n"]}
     last = list(values)[-1]
 
-    def statistic(rows: IntArray) -> Mapping[str, float]:
-        found = {name: float(one[rows].mean()) for name, one in values.items()}
+    def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
+        found = {name: share(one[rows], draw) for name, one in values.items()}
         return {**found, MEAN: found[last]}
 
     return statistic

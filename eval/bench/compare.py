@@ -120,10 +120,12 @@ def _difference(a: str, b: str, first: Records, second: Records, config: BenchCo
     if not shared:
         return None
     rows = [[one[key] for key in shared] for one in (first, second)]
+    if rows[0] == rows[1]:  # one verifier at one threshold, which differs from itself by nothing
+        return Difference(a, b, Estimate(0.0, 0.0, 0.0, len(shared)), len(shared))
     measure_a, measure_b = (BENCHMARK_OF[config.benchmark].compared(part) for part in rows)
 
     def statistic(drawn: IntArray, draw: Draw) -> Mapping[str, float]:
-        of_a, of_b = measure_a(drawn), measure_b(drawn)
+        of_a, of_b = measure_a(drawn, draw), measure_b(drawn, draw)
         return {name: of_b[name] - value for name, value in of_a.items()}
 
     subsets, problems = [subset for subset, _ in shared], [str(record["problem"]) for record in rows[0]]

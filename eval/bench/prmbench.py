@@ -11,7 +11,7 @@ hitsmy/PRMBench_Preview.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from prm.stats.step_f1 import CATEGORIES, DIMENSIONS, StepCounts, score_of_count
 from .config import BenchConfig
 from .processbench import MEAN, bar_of, number_of, quality_row
 from .quality import Judged
-from .resample import IntArray, intervals
+from .resample import Draw, IntArray, Statistic, half_a_problem, intervals
 from .rows import check_solution, sample_of
 from .scores import item_key, score_steps
 from .verifiers import Opened
@@ -72,13 +72,8 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     scored = score_steps(items, opened.verifier, opened.cache, label="prmbench")
     threshold = opened.verifier.spec.threshold if config.threshold is None else config.threshold
     records = [_record(row, scores, threshold) for row, scores in zip(rows, scored.scores, strict=True)]
-    statistic = compared(records)
-    found = intervals(
-        lambda drawn, draw: statistic(drawn),
-        [row.category for row in rows],
-        [row.problem for row in rows],
-        seed=config.seed,
-    )
+    categories, problems = [row.category for row in rows], [row.problem for row in rows]
+    found = intervals(compared(records), categories, problems, seed=config.seed)
     summary = {
         "threshold": threshold,
         "threshold_choice": f"fixed at {threshold:.3f}",
@@ -93,19 +88,29 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     return records, summary
 
 
-def compared(records: Sequence[Mapping[str, Any]]) -> Callable[[IntArray], Mapping[str, float]]:
+def compared(records: Sequence[Mapping[str, Any]]) -> Statistic:
     """PRMScore of some of a run's records: of each category and dimension, and overall."""
     present = {record["subset"] for record in records}
     names = [name for name in CATEGORIES if name in present]
     category = np.array([names.index(record["subset"]) for record in records])
     counts = np.array([record["counts"] for record in records], dtype=float)
+    sizes = {name: _steps_per_problem(records, name) for name in names}
 
-    def statistic(rows: IntArray) -> Mapping[str, float]:
+    def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
         parts = {name: counts[rows[category[rows] == index]].sum(axis=0) for index, name in enumerate(names)}
-        score = score_of_counts({name: StepCounts(*part.tolist()) for name, part in parts.items()})
+        more = {name: np.concatenate([half_a_problem(draw, size) for size in sizes[name]]) for name in names}
+        score = score_of_counts({name: StepCounts(*(part + more[name]).tolist()) for name, part in parts.items()})
         return {**score.categories, **score.dimensions, MEAN: score.overall}
 
     return statistic
+
+
+def _steps_per_problem(records: Sequence[Mapping[str, Any]], category: str) -> tuple[float, float]:
+    """Right and wrong steps of a category's problems, in the mean."""
+    own = [record for record in records if record["subset"] == category]
+    right, wrong = np.array([record["counts"] for record in own]).sum(axis=0).reshape(2, 2).sum(axis=1)
+    problems = len({record["problem"] for record in own})
+    return float(right) / problems, float(wrong) / problems
 
 
 def _row(record: Any, path: Path, number: int) -> PlantedRow:

@@ -10,7 +10,8 @@ too long to read counts as "no error found", for a verifier that says nothing ha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,24 +19,19 @@ from numpy.typing import NDArray
 
 from prm.errors import ConfigError
 from prm.stats.intervals import Estimate
-from prm.stats.ranking import FirstErrorF1, first_error_f1, first_error_from_scores
+from prm.stats.ranking import f1_of_accuracies, first_error_from_scores
 
 from .config import BenchConfig
 from .quality import Judged, quality_of
-from .resample import Draw, IntArray, intervals
+from .resample import Draw, IntArray, Statistic, intervals, rows_per_problem, share
 from .rows import NO_ERROR, BenchRow, read_subsets, sample_of
 from .scores import Scored, item_key, score_steps
 from .thresholds import Choice, CrossFitted, FittedOn, Fixed, Solutions
 from .verifiers import Opened
 
 MEAN = "mean"
-_MISSED = -2  # a prediction that is no row's label
-MEASURES = {
-    "first_error_f1": "f1",
-    "first_error_accuracy": "accuracy_wrong",
-    "all_correct_accuracy": "accuracy_correct",
-}
-"""The metric module's names of what `FirstErrorF1` holds."""
+MEASURES = ("first_error_f1", "first_error_accuracy", "all_correct_accuracy")
+"""The metric module's names of the F1 and of the accuracies on wrong and on right solutions."""
 
 
 def read(config: BenchConfig) -> tuple[dict[str, list[BenchRow]], list[BenchRow]]:
@@ -125,53 +121,59 @@ def _choice(config: BenchConfig, opened: Opened, solutions: Solutions, fit: Sequ
     return Fixed(opened.verifier.spec.threshold if config.threshold is None else config.threshold)
 
 
-def _statistic(solutions: Solutions, choice: Choice, names: Sequence[str]) -> Any:
+def _statistic(solutions: Solutions, choice: Choice, names: Sequence[str]) -> Statistic:
     """The measures of every subset, and the mean F1, of some rows."""
-    subset_names = list(dict.fromkeys(names))
-    subset_N = np.array([subset_names.index(name) for name in names])
+    classes = _Classes.of(names, solutions.wrong_N, solutions.problems)
 
     def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
         thresholds = choice.thresholds(rows, draw)
-        hits = solutions.hits(rows, thresholds)
-        found = _by_subset(hits, solutions.wrong_N[rows], subset_N[rows], subset_names)
+        found = classes.measures(rows, solutions.hits(rows, thresholds), draw)
         return dict.fromkeys(found, math.nan) if np.isnan(thresholds).any() else found
 
     return statistic
 
 
-def compared(records: Sequence[Mapping[str, Any]]) -> Callable[[IntArray], Mapping[str, float]]:
+def compared(records: Sequence[Mapping[str, Any]]) -> Statistic:
     """The measures of some of a run's records, each at the threshold that the run chose for it."""
-    names = list(dict.fromkeys(record["subset"] for record in records))
-    subset = np.array([names.index(record["subset"]) for record in records])
     hits = np.array([record["predicted"] == record["label"] for record in records], dtype=bool)
     wrong = np.array([record["label"] != NO_ERROR for record in records], dtype=bool)
-    return lambda rows: _by_subset(hits[rows], wrong[rows], subset[rows], names)
+    classes = _Classes.of([one["subset"] for one in records], wrong, [str(one["problem"]) for one in records])
+    return lambda rows, draw: classes.measures(rows, hits[rows], draw)
 
 
-def _by_subset(
-    hits: NDArray[np.bool_], wrong: NDArray[np.bool_], subset: IntArray, names: Sequence[str]
-) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for index, name in enumerate(names):
-        here = subset == index
-        one = f1_of_hits(hits[here], wrong[here])
-        found |= {f"{name}/{key}": getattr(one, part) for key, part in MEASURES.items()}
-    return {**found, MEAN: sum(found[f"{name}/first_error_f1"] for name in names) / len(names)}
+@dataclass(frozen=True)
+class _Classes:
+    """The wrong and the right solutions of each subset, and how many of them one problem has."""
 
+    names: tuple[str, ...]
+    subset_N: IntArray
+    wrong_N: NDArray[np.bool_]
+    per_problem: Mapping[tuple[int, bool], float]
 
-def f1_of_hits(hits: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> FirstErrorF1:
-    """ProcessBench's F1 of solutions that were judged right or not."""
-    true = np.where(wrong, 0, NO_ERROR)
-    return first_error_f1(np.where(hits, true, _MISSED), true)
+    @classmethod
+    def of(cls, subsets: Sequence[str], wrong: NDArray[np.bool_], problems: Sequence[str]) -> _Classes:
+        names = tuple(dict.fromkeys(subsets))
+        kinds = [(names.index(subset), bool(one)) for subset, one in zip(subsets, wrong, strict=True)]
+        members: dict[tuple[int, bool], list[str]] = {}
+        for kind, problem in zip(kinds, problems, strict=True):
+            members.setdefault(kind, []).append(problem)
+        sizes = {kind: rows_per_problem(some) for kind, some in members.items()}
+        return cls(names, np.array([subset for subset, _ in kinds]), wrong, sizes)
 
-
-def _subset(found: Mapping[str, Estimate], name: str) -> dict[str, Any]:
-    """Numbers under the metric module's names, and their intervals; `interval` is the F1's."""
-    estimates = {key: found[f"{name}/{key}"] for key in MEASURES}
-    values = {key: number_of(one.mean) for key, one in estimates.items()}
-    bars = {key: bar_of(one) for key, one in estimates.items()}
-    f1 = "first_error_f1"
-    return {**values, "headline": values[f1], "interval": bars[f1], "intervals": bars}
+    def measures(self, rows: IntArray, hits: NDArray[np.bool_], draw: Draw) -> dict[str, float]:
+        """Of rows, and whether each is judged right."""
+        found: dict[str, float] = {}
+        subset, wrong = self.subset_N[rows], self.wrong_N[rows]
+        for index, name in enumerate(self.names):
+            on_wrong, on_right = (
+                share(
+                    hits[(subset == index) & (wrong == kind)], draw, per_problem=self.per_problem.get((index, kind), 1)
+                )
+                for kind in (True, False)
+            )
+            both = (f1_of_accuracies(on_wrong, on_right), on_wrong, on_right)
+            found |= {f"{name}/{key}": value for key, value in zip(MEASURES, both, strict=True)}
+        return {**found, MEAN: sum(found[f"{name}/{MEASURES[0]}"] for name in self.names) / len(self.names)}
 
 
 def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold: float) -> dict[str, Any]:
@@ -185,6 +187,15 @@ def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold:
         "predicted": first_error_from_scores(scores or (), threshold) if known else NO_ERROR,
         "scores": list(scores or ()),
     }
+
+
+def _subset(found: Mapping[str, Estimate], name: str) -> dict[str, Any]:
+    """Numbers under the metric module's names, and their intervals; `interval` is the F1's."""
+    estimates = {key: found[f"{name}/{key}"] for key in MEASURES}
+    values = {key: number_of(one.mean) for key, one in estimates.items()}
+    bars = {key: bar_of(one) for key, one in estimates.items()}
+    f1 = "first_error_f1"
+    return {**values, "headline": values[f1], "interval": bars[f1], "intervals": bars}
 
 
 def quality_row(judged: Judged, seed: int) -> dict[str, Any] | None:

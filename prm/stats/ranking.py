@@ -185,9 +185,13 @@ def first_error_f1(predicted_first_error: ArrayLike, true_first_error: ArrayLike
     n_wrong, n_correct = int(wrong.sum()), int((~wrong).sum())
     on_wrong = float(hit[wrong].mean()) if n_wrong else math.nan
     on_correct = float(hit[~wrong].mean()) if n_correct else math.nan
+    return FirstErrorF1(f1_of_accuracies(on_wrong, on_correct), on_wrong, on_correct, n_wrong, n_correct)
+
+
+def f1_of_accuracies(on_wrong: float, on_correct: float) -> float:
+    """The harmonic mean of the two accuracies of `FirstErrorF1`: 0 where both are, nan where one is."""
     both = on_wrong + on_correct
-    f1 = 0.0 if both == 0 else 2 * on_wrong * on_correct / both
-    return FirstErrorF1(f1, on_wrong, on_correct, n_wrong, n_correct)
+    return 0.0 if both == 0 else 2 * on_wrong * on_correct / both
 
 
 def _scored(scores: ArrayLike, labels: ArrayLike) -> tuple[FloatArray, BoolArray]:
