@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from prm.errors import ConfigError, DataError, ModelError
 from prm.stats.calibration import expected_calibration_error
+from prm.stats.thresholds import problem_folds
 
 FloatArray = NDArray[np.float64]
 
 LOWEST, HIGHEST = 0.1, 100.0  # held-out rows that are few or separable would ask for certainty
-_FOLDS = 5
 _HALVINGS = 60  # of the range's logarithm, down to the last bits of a double
 
 
@@ -34,9 +34,11 @@ class Temperature:
         n: labels it was fitted on.
         nll_before, nll_after: mean cross-entropy in nats, without and with calibration.
         ece_before, ece_after: expected calibration error, without and with calibration.
+        of_folds: for each fold of the problems (`prm.stats.thresholds.problem_folds`) the temperature that the other
+            folds give; empty where there are fewer than two.
 
-    The numbers "after" are cross-fitted: each label is scored with the temperature of the folds (by problem) that it
-    is not in. They are nan where there are fewer than two problems.
+    The numbers "after" are cross-fitted: each label is scored with the temperature of the folds that it is not in.
+    They are nan where there are fewer than two.
     """
 
     value: float
@@ -46,6 +48,7 @@ class Temperature:
     nll_after: float
     ece_before: float
     ece_after: float
+    of_folds: tuple[float, ...] = ()
 
     @property
     def helps(self) -> bool:
@@ -54,9 +57,9 @@ class Temperature:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: numbers that are not defined are `None`."""
+        plain = {**asdict(self), "of_folds": list(self.of_folds)}
         return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(self).items()
+            name: None if isinstance(value, float) and math.isnan(value) else value for name, value in plain.items()
         }
 
 
@@ -75,18 +78,19 @@ def fit_temperature(
     Raises:
         DataError: other shapes, or a margin that is not a number.
     """
-    m, y, groups = _labelled(margins, targets, groups_N)
+    m, y, fold = _labelled(margins, targets, groups_N, seed)
     if not len(y):
         return Temperature(1.0, "no labels", 0, *(math.nan,) * 4)
     nll, ece = _nll(m, y), expected_calibration_error(_sigmoid(m), y, bins=bins)
     if _one_class(y):
         return Temperature(1.0, "all labels are of one class", len(y), nll, math.nan, ece, math.nan)
     value = _best(m, y)
-    crossed = _cross_fitted(m, y, groups, seed)
+    others = _without_each_fold(m, y, fold)
     after = (math.nan, math.nan)
-    if crossed is not None:
+    if others:
+        crossed = m / np.array(others)[fold]
         after = _nll(crossed, y), expected_calibration_error(_sigmoid(crossed), y, bins=bins)
-    return Temperature(value, _at_end(value), len(y), nll, after[0], ece, after[1])
+    return Temperature(value, _at_end(value), len(y), nll, after[0], ece, after[1], others)
 
 
 def fold_temperature(model: Any, temperature: float) -> None:
@@ -121,9 +125,9 @@ def fold_temperature(model: Any, temperature: float) -> None:
 
 
 def _labelled(
-    margins: ArrayLike, targets: ArrayLike, groups_N: ArrayLike | None
-) -> tuple[FloatArray, FloatArray, NDArray[Any]]:
-    """Margins, targets and groups of what has a target, flat and in float64."""
+    margins: ArrayLike, targets: ArrayLike, groups_N: ArrayLike | None, seed: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Margins and targets of what has a target, flat and in float64, and the folds that they are in."""
     m, y = np.asarray(margins, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if m.shape != y.shape or m.ndim not in (1, 2):
         raise DataError(f"targets of shape {y.shape} for margins of shape {m.shape}", remedy="Give each margin one")
@@ -131,10 +135,11 @@ def _labelled(
     if groups.shape != y.shape[:1]:
         raise DataError(f"{groups.size} groups for {len(y)} rows", remedy="Name the problem of every row")
     known = y >= 0
-    groups = np.broadcast_to(groups.reshape(-1, *(1,) * (y.ndim - 1)), y.shape)[known]
+    folds = problem_folds(groups, seed=seed)
+    fold = np.broadcast_to(folds.reshape(-1, *(1,) * (y.ndim - 1)), y.shape)[known]
     if not np.isfinite(m[known]).all() or (y > 1).any():
         raise DataError("a margin is not a finite number, or a target is above 1", remedy="Score these rows again")
-    return m[known], y[known], groups
+    return m[known], y[known], fold
 
 
 def _one_class(y: FloatArray) -> bool:
@@ -166,18 +171,12 @@ def _best(m: FloatArray, y: FloatArray) -> float:
     return math.sqrt(low * high)
 
 
-def _cross_fitted(m: FloatArray, y: FloatArray, groups: NDArray[Any], seed: int) -> FloatArray | None:
-    """Margins, each divided by the temperature of the other folds; `None` where there is one problem only."""
-    names, index = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return None
-    fold = (np.random.default_rng(seed).permutation(len(names)) % min(_FOLDS, len(names)))[index]
-    crossed = m.copy()
-    for number in np.unique(fold):
-        rest = fold != number
-        if not _one_class(y[rest]):
-            crossed[~rest] = m[~rest] / _best(m[rest], y[rest])
-    return crossed
+def _without_each_fold(m: FloatArray, y: FloatArray, fold: NDArray[np.int64]) -> tuple[float, ...]:
+    """For each fold the temperature of the others, 1 where these have labels of one class; none for one fold."""
+    if len(np.unique(fold)) < 2:
+        return ()
+    rests = [fold != number for number in range(int(fold.max()) + 1)]
+    return tuple(1.0 if _one_class(y[rest]) else _best(m[rest], y[rest]) for rest in rests)
 
 
 def _nll(m: FloatArray, y: FloatArray) -> float:

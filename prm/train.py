@@ -108,10 +108,11 @@ def run_train(script: TrainScriptArguments, config: VerifierConfig, model_config
     held_out = trainer.held_out()
     evaluation = trainer.final_evaluation(held_out)
     trainer.settle(held_out)
+    published = trainer.settled_evaluation(held_out, evaluation)
     trainer.save_model()
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()
-    metrics = training_metrics(script, config, mixture, trainer, evaluation, settings)
+    metrics = training_metrics(script, config, mixture, trainer, published, settings, before=evaluation)
     if config.should_save:
         _merge_if_asked(script, config, model_config, metrics)
         facts = {"processes": config.world_size, "resumed_from": checkpoint and Path(checkpoint).name}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from prm.metrics.names import Kind
+from prm.metrics.names import AT_THRESHOLD, LOWER_IS_BETTER, Kind
 from prm.metrics.points import FITTED_NAME, held_out_half, metrics_of
 from prm.metrics.predictions import Array, Predictions
 from prm.stats import ranking
@@ -48,9 +48,42 @@ def metric_intervals(
     return bars
 
 
+def cross_fitted_intervals(
+    predictions: Predictions, threshold_N: Array, *, kind: Kind, resamples: int = 500
+) -> dict[str, dict[str, float]]:
+    """Of `metric_intervals` what temperature and threshold decide: `loss`, `brier` and `ece`, and what is right at the
+    threshold, over all rows and for each label source. What was fitted is held fixed, for it was fitted on other
+    problems.
+
+    Args:
+        predictions: margins with each row's own temperature.
+        threshold_N: each solution's own threshold.
+    """
+    bars = _at_own_thresholds(predictions, threshold_N, kind, resamples)
+    for source, rows in predictions.source_rows().items():
+        part = _at_own_thresholds(predictions.take(rows), threshold_N[rows], kind, resamples)
+        bars |= {f"{source}/{name}": bar for name, bar in part.items()}
+    return bars
+
+
+def _at_own_thresholds(
+    predictions: Predictions, threshold_N: Array, kind: Kind, resamples: int
+) -> dict[str, dict[str, float]]:
+    every = _statistics(predictions, threshold_N)
+    wanted = {name: every[name] for name in (*LOWER_IS_BETTER, *AT_THRESHOLD[kind])}
+    bars = _bootstrapped(predictions, wanted, resamples)
+    bars["ece"] = _reflected(bars["ece"])
+    return {
+        name: {"value": bar.mean, "low": bar.low, "high": bar.high, "n": bar.n}
+        for name, bar in bars.items()
+        if not math.isnan(bar.low) and not math.isnan(bar.mean)
+    }
+
+
 def _bars(predictions: Predictions, kind: Kind, threshold: float, resamples: int) -> dict[str, dict[str, float]]:
     point = metrics_of(predictions, kind, threshold)
-    bars = _bootstrapped(predictions, _statistics(predictions, threshold), point, resamples)
+    every = _statistics(predictions, threshold)
+    bars = _bootstrapped(predictions, {name: every[name] for name in every if name in point}, resamples)
     if "ece" in bars:
         bars["ece"] = _reflected(bars["ece"])
     if "auroc_within" in point:
@@ -58,7 +91,7 @@ def _bars(predictions: Predictions, kind: Kind, threshold: float, resamples: int
     if FITTED_NAME[kind] in point and (split := held_out_half(predictions, kind)):
         name = FITTED_NAME[kind]
         at_fitted = _statistics(split[1], split[0])[name.removesuffix("_fitted")]
-        bars |= _bootstrapped(split[1], {name: at_fitted}, point, resamples)
+        bars |= _bootstrapped(split[1], {name: at_fitted}, resamples)
     return {
         name: {"value": point[name], "low": bars[name].low, "high": bars[name].high, "n": bars[name].n}
         for name in point
@@ -66,22 +99,19 @@ def _bars(predictions: Predictions, kind: Kind, threshold: float, resamples: int
     }
 
 
-def _bootstrapped(
-    predictions: Predictions, statistics: dict[str, Statistic], point: dict[str, float], resamples: int
-) -> dict[str, Estimate]:
+def _bootstrapped(predictions: Predictions, statistics: dict[str, Statistic], resamples: int) -> dict[str, Estimate]:
     return {
         name: bootstrap_statistic(statistic, len(predictions), clusters=predictions.groups_N, resamples=resamples)
         for name, statistic in statistics.items()
-        if name in point
     }
 
 
-def _statistics(predictions: Predictions, threshold: float) -> dict[str, Statistic]:
-    """Each metric as a function of the solutions that were drawn."""
+def _statistics(predictions: Predictions, threshold: float | Array) -> dict[str, Statistic]:
+    """Each metric as a function of the solutions that were drawn; the threshold is one, or each solution's own."""
     scores_NS, hard_NS, targets_NS = predictions.scores_NS, predictions.hard_NS, predictions.targets_NS
     known_NS, targeted_NS = hard_NS >= 0, targets_NS >= 0
     squares_NS = np.where(targeted_NS, (scores_NS - targets_NS) ** 2, 0)
-    accuracy = _mean_over(((scores_NS >= threshold) == (hard_NS == 1)) & known_NS, known_NS)
+    accuracy = _mean_over(((scores_NS >= np.reshape(threshold, (-1, 1))) == (hard_NS == 1)) & known_NS, known_NS)
     errors = first_errors(scores_NS, hard_NS, threshold)
 
     ranked, labelled_rows = ranking.Ranked.of(scores_NS[known_NS], hard_NS[known_NS]), np.nonzero(known_NS)[0]

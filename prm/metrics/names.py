@@ -24,6 +24,9 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     ),
     "orm": (*_BOTH, "accuracy", "accuracy_fitted"),
 }
+# What a temperature leaves as it is, for it keeps the order of the scores; and what the threshold decides.
+OF_ORDER = ("auroc", "auroc_within", "auprc_of_wrong", "base_rate_of_wrong")
+AT_THRESHOLD: dict[Kind, tuple[str, ...]] = {"prm": ("step_accuracy", "first_error_f1"), "orm": ("accuracy",)}
 
 
 def greater_is_better(name: str) -> bool:

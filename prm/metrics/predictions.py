@@ -85,11 +85,15 @@ class Predictions:
 
     def by_source(self) -> dict[str, Predictions]:
         """The solutions of each label source under its name; empty where all are of one."""
+        return {name: self.take(rows) for name, rows in self.source_rows().items()}
+
+    def source_rows(self) -> dict[str, NDArray[np.bool_]]:
+        """(N,) for each label source which solutions are its own; empty where all are of one."""
         if self.sources_N is None or len(present := np.unique(self.sources_N)) < 2:
             return {}
         names = {int(number): self._source_name(int(number)) for number in present}
         return {
-            name: self.take(np.isin(self.sources_N, [number for number, other in names.items() if other == name]))
+            name: np.isin(self.sources_N, [number for number, other in names.items() if other == name])
             for name in sorted(set(names.values()))
         }
 

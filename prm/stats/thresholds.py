@@ -58,18 +58,19 @@ class FirstErrors:
     predicted: IntArray
 
 
-def first_errors(scores_NS: ArrayLike, hard_NS: ArrayLike, threshold: float) -> FirstErrors:
+def first_errors(scores_NS: ArrayLike, hard_NS: ArrayLike, threshold: float | FloatArray) -> FirstErrors:
     """First errors by label and by score.
 
     Args:
         scores_NS: (N, S) in [0, 1]; one row per solution.
         hard_NS: (N, S) 0 and 1; between -100 and 0 where unknown, -100 where there is no step.
+        threshold: one for all, or (N,) one for each solution.
     """
     scores, hard = _matrices(scores_NS, hard_NS)
     steps = hard > NO_STEP
     index = np.cumsum(steps, axis=1) - 1
     known_before = np.cumsum(steps & (hard < 0), axis=1) == 0
-    wrong, flagged = hard == 0, steps & (scores < threshold)
+    wrong, flagged = hard == 0, steps & (scores < np.reshape(threshold, (-1, 1)))
     usable = np.where(wrong.any(axis=1), _at_first(known_before, wrong), known_before[:, -1]) & steps.any(axis=1)
     return FirstErrors(usable.astype(bool), _first(index, wrong), _first(index, flagged))
 
@@ -136,6 +137,14 @@ def halves(groups_N: ArrayLike, *, seed: int = 0) -> BoolArray:
     chosen[np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]] = True
     picked: BoolArray = chosen[index]
     return picked
+
+
+def problem_folds(groups_N: ArrayLike, *, folds: int = 5, seed: int = 0) -> IntArray:
+    """Split rows in `folds` by problem, or in as many as there are problems: (N,) the number of each row's fold. The
+    same problems and seed give the same folds, whatever the order of the rows."""
+    names, index = np.unique(np.asarray(groups_N), return_inverse=True)
+    numbers: IntArray = np.random.default_rng(seed).permutation(len(names)) % min(folds, max(len(names), 1))
+    return numbers[index]
 
 
 def _matrices(scores_NS: ArrayLike, hard_NS: ArrayLike) -> tuple[FloatArray, FloatArray]:

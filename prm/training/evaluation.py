@@ -12,14 +12,15 @@ from prm.encoding import EncodedDataset
 from prm.errors import ConfigError
 from prm.heads import READ, Head, margins
 from prm.losses import PADDED
-from prm.metrics import metric_intervals, verifier_metrics
+from prm.metrics import cross_fitted_intervals, metric_intervals, verifier_metrics
+from prm.metrics.names import OF_ORDER
 from prm.metrics.predictions import Predictions
 from prm.stats.intervals import Estimate
 from prm.training.best_of_n_gain import ACCURACY, GAIN, RecordedSamples
-from prm.training.settling import Settled, after_training, before_training
+from prm.training.settling import Settled, after_training, before_training, cross_fitted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -120,6 +121,8 @@ class EvaluatingTrainer(Trainer):
         loop = self.evaluation_loop(self.get_test_dataloader(dataset), "best-of-n", metric_key_prefix="best_of_n")
         stored: Any = dataset.order.argsort()
         margins_RS, targets_RS = loop.predictions[stored], loop.label_ids[0][stored]
+        if self.head.labels is None:  # no head of its own that the temperature was folded into
+            margins_RS = margins_RS / self.settled.temperature
         return self.samples.gain(margins_RS, targets_RS > PADDED, self.settled.aggregation)
 
     def settle(self, held_out: Predictions | None = None) -> Settled:
@@ -166,7 +169,30 @@ class EvaluatingTrainer(Trainer):
                 threshold=before_training(self._config, self.label_source).threshold,
                 source_names=at.source_names,
             )
-        if self.samples is not None:
-            for name, bar in zip((ACCURACY, GAIN), self.best_of_n(), strict=True):
-                bars[name] = {"value": bar.mean, "low": bar.low, "high": bar.high, "n": bar.n}
-        return bars
+        return bars | self._best_of_n_bars()
+
+    def settled_evaluation(
+        self, held_out: Predictions | None, before: Mapping[str, dict[str, float]]
+    ) -> dict[str, dict[str, float]]:
+        """Metrics of what was settled, as it is published, in the form of `final_evaluation`. What temperature and
+        threshold decide is cross-fitted, for both were fitted on these rows; the order of the scores is as it was, and
+        with it every AUROC.
+
+        Args:
+            held_out: what `settle` was given.
+            before: what `final_evaluation` returned before it was settled.
+        """
+        bars = {name: bar for name, bar in before.items() if name.split("/")[-1] in OF_ORDER}
+        if held_out is not None and (crossed := cross_fitted(self.settled, held_out)) is not None:
+            bars = cross_fitted_intervals(*crossed, kind=self._config.rows_kind) | bars
+        fold = self.settled.aggregation
+        as_before = fold == before_training(self._config, self.label_source).aggregation
+        if as_before and (self.settled.temperature == 1.0 or fold in ("min", "last")):  # these keep the order, too
+            return bars | {name: bar for name, bar in before.items() if name in (ACCURACY, GAIN)}
+        return bars | self._best_of_n_bars()
+
+    def _best_of_n_bars(self) -> dict[str, dict[str, float]]:
+        if self.samples is None:
+            return {}
+        bars = zip((ACCURACY, GAIN), self.best_of_n(), strict=True)
+        return {name: {"value": bar.mean, "low": bar.low, "high": bar.high, "n": bar.n} for name, bar in bars}

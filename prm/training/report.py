@@ -40,8 +40,15 @@ def training_metrics(
     trainer: VerifierTrainer,
     evaluation: dict[str, Any],
     settings: dict[str, Any],
+    *,
+    before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit."""
+    """The content of `train_metrics.json`. Counts of rows, tokens and labels; losses in nats per labelled unit.
+
+    Args:
+        evaluation: of the verifier as it is published (`VerifierTrainer.settled_evaluation`).
+        before: of its weights before calibration, at the threshold they were trained with.
+    """
     train: Any = encoded_rows(trainer.train_dataset)  # type: ignore[arg-type]
     evaluated: Any = trainer.eval_dataset
     losses = [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
@@ -79,6 +86,7 @@ def training_metrics(
             "loss_history": losses,
         },
         "eval": evaluation,
+        **({"eval_before_calibration": before} if before else {}),
         "settled": trainer.settled.to_dict(),
     }
 
@@ -105,6 +113,8 @@ def summary(directory: Path, metrics: dict[str, Any], *, already_finished: bool 
         )
     if data["dropped_rows"]:
         lines.append("not trained on: " + ", ".join(f"{n} {why}" for why, n in data["dropped_rows"].items()))
+    if metrics.get("eval_before_calibration"):
+        lines.append("on held-out problems, each with the temperature and the threshold that the others give:")
     for name, found in metrics["eval"].items():
         lines.append(f"{name.replace('_', ' '):>24}  {found['value']:.4f}  [{found['low']:.4f}, {found['high']:.4f}]")
     if bits := metrics.get("quantized_base"):

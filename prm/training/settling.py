@@ -2,11 +2,13 @@
 
 All three travel with the weights: the temperature inside the head (or the scoring spec, where the head is a language
 model's own), the threshold and the fold in the scoring spec. What is reported of them is measured on rows that they
-were not fitted on (`prm.calibration`, `prm.metrics`, `prm.training.aggregation_choice`).
+were not fitted on: temperature and threshold are fitted once more without each fold of the problems, and every fold is
+scored and judged with those of the others (`cross_fitted`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,8 @@ import numpy as np
 from prm.aggregation import Aggregation
 from prm.calibration import Temperature, fit_temperature
 from prm.metrics.points import fit_threshold
-from prm.metrics.predictions import Predictions
-from prm.stats.thresholds import FittedThreshold
+from prm.metrics.predictions import Array, Predictions
+from prm.stats.thresholds import FittedThreshold, problem_folds
 from prm.training.aggregation_choice import AggregationChoice, default_aggregation, select_aggregation
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Settled:
         aggregation: the default fold of step scores.
         calibration, fitted_threshold, choice: how each was found; `None` where it was given or there was nothing to
             find it on.
+        threshold_of_folds: for each fold of the problems the threshold that the other folds give; empty where there
+            are fewer than two, or none was fitted.
     """
 
     temperature: float
@@ -45,6 +49,7 @@ class Settled:
     calibration: Temperature | None = None
     fitted_threshold: FittedThreshold | None = None
     choice: AggregationChoice | None = None
+    threshold_of_folds: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -55,6 +60,8 @@ class Settled:
         }
         if self.calibration is not None:
             found["calibration"] = self.calibration.to_dict()
+        if self.threshold_of_folds:
+            found["threshold_of_folds"] = list(self.threshold_of_folds)
         if self.choice is not None and self.choice.measure:
             found["aggregation_choice"] = self.choice.to_dict()
         return found
@@ -89,11 +96,44 @@ def after_training(config: VerifierConfig, label_source: str, held_out: Predicti
         calibration if config.calibrate else None,
         fitted,
         choice,
+        _thresholds(config, held_out, calibration.of_folds if temperature != 1.0 else ()) if fitted else (),
     )
 
 
-def scaled_by(predictions: Predictions, temperature: float) -> Predictions:
-    """The same rows with calibrated margins."""
+def cross_fitted(settled: Settled, held_out: Predictions) -> tuple[Predictions, Array] | None:
+    """The rows as they are scored and judged by what the other folds of the problems settled.
+
+    Args:
+        held_out: what `after_training` was given.
+
+    Returns:
+        The rows with calibrated margins, and (N,) the threshold of each; `None` where something was fitted and there
+        is but one problem, so that nothing is known of it on others.
+    """
+    fold_N = problem_folds(held_out.groups_N)
+    temperature_N, threshold_N = (np.full(len(held_out), value) for value in (settled.temperature, settled.threshold))
+    if settled.calibration is not None and settled.temperature != 1.0:
+        temperature_N = np.array(settled.calibration.of_folds)[fold_N]
+    if settled.fitted_threshold is not None:
+        if not settled.threshold_of_folds:
+            return None
+        threshold_N = np.array(settled.threshold_of_folds)[fold_N]
+    return scaled_by(held_out, temperature_N[:, None]), threshold_N
+
+
+def _thresholds(config: VerifierConfig, held_out: Predictions, temperatures: Sequence[float]) -> tuple[float, ...]:
+    """For each fold of the problems the threshold that the others give at their own temperature."""
+    fold_N = problem_folds(held_out.groups_N)
+    found = []
+    for number in range(int(fold_N.max(initial=0)) + 1):
+        rest = held_out.take(fold_N != number)
+        fitted = fit_threshold(scaled_by(rest, temperatures[number] if temperatures else 1.0), config.rows_kind)
+        found.append(fitted.value if fitted else MIDDLE)
+    return tuple(found) if len(found) > 1 else ()
+
+
+def scaled_by(predictions: Predictions, temperature: float | Array) -> Predictions:
+    """The same rows with calibrated margins; of one temperature, or (N, 1) of each row's own."""
     return Predictions(
         np.asarray(predictions.margins_NS) / temperature,
         predictions.targets_NS,

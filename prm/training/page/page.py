@@ -72,7 +72,7 @@ def train_page(report: TrainReport) -> str:
     """The page as HTML text."""
     sections = []
     if report.metrics.get("eval"):
-        sections.append(held_out_section(report.metrics["eval"]))
+        sections.append(held_out_section(report.metrics["eval"], report.metrics.get("eval_before_calibration") or {}))
     if any("loss" in log or "eval_loss" in log for log in report.log_history):
         sections.append(course_section(report.log_history))
     if (progress := progress_section(report.log_history)) is not None:

@@ -27,7 +27,7 @@ _METRICS = {  # title and what it is
     "auroc": ("AUROC", "Chance that a right one scores above a wrong one"),
     "auroc_within": ("AUROC within a problem", "The same, in one problem"),
     "auprc_of_wrong": ("AUPRC of what is wrong", "Area under precision against recall"),
-    "first_error_f1": ("First-error F1", "ProcessBench's metric"),
+    "first_error_f1": ("First-error F1", "Of finding the first wrong step, as ProcessBench counts it"),
     "first_error_f1_fitted": ("First-error F1, fitted", "At a threshold fitted on other problems"),
     "first_error_accuracy": ("First errors found", "Share of the solutions with an error"),
     "all_correct_accuracy": ("Right solutions accepted", "Share of the solutions without an error"),
@@ -85,8 +85,30 @@ def course_section(logs: Logs) -> Section:
     return Section("The course of training", text, figures)
 
 
-def held_out_section(metrics: Mapping[str, Mapping[str, float]]) -> Section:
-    """Metrics on held-out problems at the end of the training, and by label source."""
+def held_out_section(
+    metrics: Mapping[str, Mapping[str, float]], before: Mapping[str, Mapping[str, float]] | None = None
+) -> Section:
+    """Metrics on held-out problems at the end of the training, and by label source.
+
+    Args:
+        metrics: of the verifier that the run wrote; where `before` is not given, of its weights before calibration.
+        before: of its weights before calibration, at the threshold they were trained with.
+    """
+    plain = "Of the trained weights before calibration; 95% intervals over problems."
+    if not before:
+        tables = [_measured(metrics, plain, "held_out.csv"), *_by_source(metrics)]
+    else:
+        caption = (
+            "Of the verifier as it was saved; 95% intervals over problems. Where the temperature or the threshold was "
+            "fitted on these rows, each problem is scored and judged with one that was fitted on other problems."
+        )
+        plain += " The threshold is the one it was trained with, 0.5 unless it was set."
+        tables = [_measured(metrics, caption, "held_out.csv"), *_by_source(metrics)]
+        tables.append(_measured(before, plain, "held_out_before_calibration.csv"))
+    return Section("On held-out problems", "Of the rows that were held out.", [], tables)
+
+
+def _measured(metrics: Mapping[str, Mapping[str, float]], caption: str, file: str) -> Table:
     rows: list[Row] = []
     for name, found in sorted(metrics.items(), key=lambda item: _place(item[0])):
         if "/" not in name:
@@ -94,9 +116,7 @@ def held_out_section(metrics: Mapping[str, Mapping[str, float]]) -> Section:
             better = None if name not in _METRICS else "more" if greater_is_better(name) else "less"
             rows.append([_title(name), value, better, int(found["n"])])
     columns = [Column("metric"), Column("value", "number"), Column("better"), Column("problems", "integer")]
-    caption = "Of the trained weights before calibration; 95% intervals over problems."
-    tables = [Table(columns, rows, caption, "held_out.csv"), *_by_source(metrics)]
-    return Section("On held-out problems", "Of the rows that were held out.", [], tables)
+    return Table(columns, rows, caption, file)
 
 
 def progress_section(logs: Logs) -> Section | None:
