@@ -34,6 +34,8 @@ Tell = Callable[[Tally, Sequence[int], Sequence[Row]], None]
 
 SOLUTIONS_PER_CHUNK = 2048
 """Solutions between two writes to a file: what a killed run can lose at most, for each worker."""
+EARLY_PROBLEMS = 4
+"""In a small first chunk, at least: one problem alone may be unlike the others."""
 STORE_FILE, STORE_VERSION = "store.json", 3
 """Version 1 had a file of samples for each n, and no `store.json`; 2 does not say what samples share."""
 
@@ -137,6 +139,7 @@ class SampleStore:
         enough: Enough | None = None,
         ready: Callable[[], object] | None = None,
         tell: Tell | None = None,
+        early: bool = False,
     ) -> list[Row]:
         """One row for each problem, in order: read from the stage's file, or worked out and written to it.
 
@@ -148,11 +151,14 @@ class SampleStore:
             enough: which stored rows will do; by default all.
             ready: called before there is work, in this process: loads what the work needs, for forked ones to share.
             tell: what the progress bar says of finished rows, beside their number.
+            early: whether the first rows are wanted early, for `tell`, though a small first chunk keeps a model less
+                busy than a large one.
         """
         file, keys = self.file(stage, settings), [problem_key(problem) for problem in problems]
         rows = self._taken_over(file, self.rows(stage, settings), keys) if self.sources else file.read()
         done = [key in rows and (enough is None or enough(index, rows[key])) for index, key in enumerate(keys)]
         planned = _chunks(len(problems), solutions)
+        planned = [*_parted(planned[0]), *planned[1:]] if early and planned else planned
         missing = [chunk for chunk in ([i for i in plan if not done[i]] for plan in planned) if chunk]
         if missing:
             if ready:
@@ -218,6 +224,12 @@ def _chunks(problems: int, solutions: int) -> list[range]:
     count = 4 * ceil(problems * solutions / (4 * SOLUTIONS_PER_CHUNK))
     bounds = [problems * number // count for number in range(count + 1)]
     return [range(low, high) for low, high in pairwise(bounds)]
+
+
+def _parted(first: range) -> list[range]:
+    """A first chunk as a small one, of a few problems at least, and the rest."""
+    cut = max(EARLY_PROBLEMS, ceil(len(first) / 4))
+    return [first[:cut], first[cut:]] if 2 * cut <= len(first) else [first]
 
 
 def problem_key(problem: Problem) -> str:

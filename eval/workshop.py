@@ -158,6 +158,7 @@ class Workshop:
             enough=lambda index, row: len(row["rollouts"]) >= n,
             ready=lambda: lazy.model,
             tell=lambda tally, indices, made: self._tell(stage, key, tally, indices, made),
+            early=n > 1,
         )
         pools = [[Rollout.from_dict(row) for row in found["rollouts"]] for found in rows]
         return self.grade(stage, key, pools)

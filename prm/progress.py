@@ -7,17 +7,19 @@ function that returns a text.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 Advance = Callable[[int], None]
 Status = Callable[[], str]
 Clock = Callable[[], float]
 
 EARLY = 0.02  # of the work: before, a rate says nothing of the time that is left, for a search ends many at once
+USUAL_COLUMNS = 100  # room for count, accuracy and rate
 SECONDS_BETWEEN_LINES = 10.0
 """Away from a terminal, at most one line in so many seconds; the last one always comes."""
 
@@ -44,14 +46,31 @@ def progress_bar(
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, unit=f" {unit}", mininterval=0.2, dynamic_ncols=True, file=stream) as bar:
+    with tqdm(total=total, desc=label, unit=f" {unit}", mininterval=0.2, file=stream, **_width(stream)) as bar:
 
-        def advance(count: int) -> None:
+        def say() -> None:
             if status is not None:
                 bar.set_postfix_str(status(), refresh=False)
+
+        def advance(count: int) -> None:
+            say()
             bar.update(count)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            say()  # what the last units came to is known after they were counted
+            bar.refresh()
+
+
+def _width(stream: TextIO) -> dict[str, Any]:
+    """How wide a live line may be: as wide as the terminal, whenever it is asked. A terminal that nobody told its size
+    (of a container, or under `script`) has 0 columns, and is taken for one of the usual width."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # none is known here: tqdm has its own ways to find out
+        columns = 1
+    return {"dynamic_ncols": True} if columns else {"ncols": USUAL_COLUMNS}
 
 
 class ProgressLines:
@@ -143,7 +162,8 @@ class Tally:
         self.tokens += tokens
 
     def __call__(self) -> str:
-        parts = [f"{self.done:,}/{self.problems:,} problems"]
+        """Empty until the first problem is done."""
+        parts = [f"{self.done:,}/{self.problems:,} problems"] if self.done else []
         if self.graded:
             parts.append(f"accuracy {self._accuracy()}")
         elapsed = self.clock() - self._started

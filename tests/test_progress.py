@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import re
+import struct
+import termios
 
 import pytest
 
@@ -62,8 +67,8 @@ def test_a_stage_that_fails_says_how_far_it_came() -> None:
 
 def test_a_terminal_has_one_live_line_with_count_status_and_time() -> None:
     stream = Terminal()
-    said = iter(["accuracy 40%", "accuracy 60%"])
-    with progress_bar("search", 8, "solution", lambda: next(said), stream=stream) as advance:
+    said = ["accuracy 40%", "accuracy 60%"]
+    with progress_bar("search", 8, "solution", lambda: said.pop(0) if said[1:] else said[0], stream=stream) as advance:
         advance(4)
         advance(4)
     last = stream.getvalue().rstrip("\n").split("\r")[-1]
@@ -71,10 +76,29 @@ def test_a_terminal_has_one_live_line_with_count_status_and_time() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
+@pytest.mark.parametrize("columns", [0, 100])
+def test_the_last_live_line_has_what_came_of_the_last_units_on_a_terminal_of_any_width(columns: int) -> None:
+    """Units are counted while they are made, and graded behind that."""
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    graded = [0]
+    with (
+        os.fdopen(terminal, "w") as stream,
+        progress_bar("samples", 8, "solution", lambda: f"{graded[0]}/8 graded", stream=stream) as advance,
+    ):
+        for count in (4, 4):
+            advance(count)
+            graded[0] += count
+    seen = os.read(controller, 100_000).decode()
+    os.close(controller)
+    lines = [line for line in re.split(r"[\r\n]+", seen) if line.strip()]
+    assert lines[-1].startswith("samples: 100%") and "8/8" in lines[-1] and "8/8 graded" in lines[-1]
+
+
 def test_a_tally_says_problems_accuracy_with_its_interval_and_tokens_a_second() -> None:
     clock = Clock()
     tally = Tally(30, clock=clock)
-    assert tally() == "0/30 problems"
+    assert tally() == ""
     clock.now += 10
     tally.add(problems=10, tokens=12_000)
     assert tally() == "10/30 problems, 1.20k tokens/s"

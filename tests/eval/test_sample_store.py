@@ -53,6 +53,20 @@ def test_a_killed_run_goes_on_and_a_finished_one_asks_nobody(world: SimpleNamesp
     assert not idle.asked
 
 
+def test_the_first_rows_come_early_where_they_are_wanted_early(
+    world: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_store, "SOLUTIONS_PER_CHUNK", 2048)
+    for problems, sizes in ((120, [8, 22, 30, 30, 30]), (20, [5, 5, 5, 5])):
+        told: list[int] = []
+        SampleStore(tmp_path / str(problems)).complete(
+            *("stage", {}, world.problems(problems), Work()),
+            **{"label": "stage", "solutions": 1, "early": True},
+            tell=lambda tally, indices, rows, told=told: told.append(len(indices)),
+        )
+        assert told == sizes
+
+
 def test_a_half_written_line_is_asked_for_again(world: SimpleNamespace, tmp_path: Path) -> None:
     problems, store = world.problems(4), SampleStore(tmp_path)
     rows = complete(store, problems, Work())
