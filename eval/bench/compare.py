@@ -1,13 +1,14 @@
 """`prm bench --compare`: runs beside each other with paired intervals, and beside published numbers.
 
 Two runs are compared on the solutions that both have, each at the thresholds its run chose: problems are drawn with
-replacement, the same ones for both, so that what is common to both on a problem cancels. Published numbers have no
-records and are in no pair.
+replacement, the same ones for both, so that what is common to both on a problem cancels. Runs that read different
+solutions are ranked by those that all of them read. Published numbers have no records and are in no pair.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,9 +61,30 @@ def _board(config: BenchConfig) -> Leaderboard:
             raise ConfigError(f"two runs are called {name!r}; name them apart: --compare a=DIR b=DIR")
         directories[name] = directory
     read = {name: _read(directory, config.benchmark) for name, directory in directories.items()}
-    runs = [_run(name, summary, config.benchmark) for name, (summary, _) in read.items()]
     records = {name: found for name, (_, found) in read.items()}
-    return Leaderboard(config.benchmark, tuple(runs), _differences(records, config), known)
+    common = _common(list(records.values()))
+    alike = all(len(found) == len(common) for found in records.values())
+    runs = []
+    for name, (summary, found) in read.items():
+        run = _run(name, summary, config.benchmark)
+        runs.append(replace(run, ranked=run.mean if alike else _headline([found[key] for key in common], config)))
+    return Leaderboard(config.benchmark, tuple(runs), _differences(records, config), known, len(common), alike)
+
+
+def _common(records: Sequence[Records]) -> list[tuple[str, str]]:
+    """The solutions that every run has, in the order of the first."""
+    return [key for key in records[0] if all(key in found for found in records)] if records else []
+
+
+def _headline(rows: Sequence[Mapping[str, Any]], config: BenchConfig) -> Estimate | None:
+    """A run's headline on some of its solutions, each at the threshold that the run chose for it."""
+    if not rows:
+        return None
+    statistic = BENCHMARK_OF[config.benchmark].compared(rows)
+    found = intervals(
+        statistic, [row["subset"] for row in rows], [str(row["problem"]) for row in rows], seed=config.seed
+    )
+    return None if math.isnan(found[MEAN].mean) else found[MEAN]
 
 
 def _directory(config: BenchConfig, name: str, path: str, known: Sequence[Published]) -> Path | None:
@@ -126,7 +148,7 @@ def _difference(a: str, b: str, first: Records, second: Records, config: BenchCo
 
     def statistic(drawn: IntArray, draw: Draw) -> Mapping[str, float]:
         of_a, of_b = measure_a(drawn, draw), measure_b(drawn, draw)
-        return {name: of_b[name] - value for name, value in of_a.items()}
+        return {name: of_b[name] - value for name, value in of_a.items() if name in of_b}
 
     subsets, problems = [subset for subset, _ in shared], [str(record["problem"]) for record in rows[0]]
     found = intervals(statistic, subsets, problems, seed=config.seed)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prm.report.formatting import Column, Row, percent
+from prm.report.formatting import MISSING, Column, Row, percent, points
 from prm.report.page import Figure, Section, Table, render_report
 from prm.report.plots import IntervalRow, clear_of, interval_plot
 from prm.report.terminal import render_table
@@ -22,7 +22,15 @@ MEASURED, PUBLISHED = "measured here", "published"
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its headline with the interval, the same of each subset, and how its threshold was chosen."""
+    """A run.
+
+    Attributes:
+        mean: its headline over the files it read.
+        subsets: the same of each subset.
+        threshold: how it was chosen.
+        solutions: how many it read.
+        ranked: its headline on the solutions that all runs read; `None` where there are none, or it is undefined.
+    """
 
     name: str
     fingerprint: str | None
@@ -30,6 +38,7 @@ class Run:
     subsets: Mapping[str, float | None]
     threshold: str
     solutions: int
+    ranked: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Runs of one benchmark, the best first in every table, their differences, and what was published."""
+    """Runs of one benchmark, their differences, and what was published.
+
+    Attributes:
+        common: how many solutions all runs read.
+        alike: whether they read no others.
+    """
 
     benchmark: str
     runs: tuple[Run, ...]
     differences: tuple[Difference, ...]
     published: tuple[Published, ...]
+    common: int
+    alike: bool
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what is undefined is null."""
@@ -62,7 +78,7 @@ def board_table(board: Leaderboard) -> str:
     parts = [render_table(*_rows(board))]
     if board.differences:
         parts.append(render_table(*_difference_rows(board)))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "\n".join([_lead(board), *(f"note: {note}" for note in _notes(board))])])
 
 
 def render(board: Leaderboard) -> str:
@@ -71,35 +87,56 @@ def render(board: Leaderboard) -> str:
     title = TITLES[board.benchmark]
     measured = [index for index, row in enumerate(rows) if row[1] == MEASURED]
     caption = "Measured here with 95% intervals over problems; published numbers are their authors', as published."
-    text = (
-        "Published numbers were measured by others, with their thresholds, and have no interval here. A run's "
-        "headline is over the files it read, a published one over the whole benchmark: compare them where the run "
-        "read the same."
-    )
     table = Table(headers, rows, caption, "leaderboard.csv", best=measured)
     return render_report(
         f"{title}: leaderboard",
         f"{len(board.runs)} runs beside {len(board.published)} published",
         _lead(board),
-        [Section("Leaderboard", text, tables=[table]), *_difference_section(board)],
+        [Section("Leaderboard", "\n\n".join(_notes(board)), tables=[table]), *_difference_section(board)],
         {"benchmark": title, "runs": len(board.runs)},
         footer="Run again with the same configuration to get the same numbers.",
     )
 
 
 def _rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
+    """Runs in their order, then what was published in its own: they are over different solutions."""
     subsets = list(dict.fromkeys(name for run in board.runs for name in run.subsets))
     headline = BENCHMARK_OF[board.benchmark].headline
-    headers: list[str | Column] = ["verifier", "numbers", *(Column(name, "percent") for name in subsets)]
-    headers += [Column(headline, "percent"), "threshold or source"]
-    found: list[tuple[float, Row]] = []
-    for run in board.runs:
+    headers: list[str | Column] = ["verifier", "numbers", Column("solutions", "integer")]
+    headers += [Column(name, "percent") for name in subsets]
+    headers += [Column(headline if board.alike else f"{headline} of all it read", "percent")]
+    headers += [] if board.alike else [Column(f"of the {board.common} that all read", "percent")]
+    rows: list[Row] = []
+    for run in _in_order(board):
         values = [run.subsets.get(name) for name in subsets]
-        found.append((run.mean.mean if run.mean else -1.0, [run.name, MEASURED, *values, run.mean, run.threshold]))
-    for one in board.published:
+        shared = [] if board.alike else [run.ranked]
+        rows.append([run.name, MEASURED, run.solutions, *values, run.mean, *shared, run.threshold])
+    for one in sorted(board.published, key=lambda one: -one.mean):
         values = [one.of(name) for name in subsets]
-        found.append((one.mean / 100, [one.name, PUBLISHED, *values, one.mean / 100, one.source]))
-    return headers, [row for _, row in sorted(found, key=lambda pair: -pair[0])]
+        shared = [] if board.alike else [None]
+        rows.append([one.name, PUBLISHED, None, *values, one.mean / 100, *shared, one.source])
+    return [*headers, "threshold or source"], rows
+
+
+def _in_order(board: Leaderboard) -> list[Run]:
+    """The highest first; as they were given where nothing ranks them."""
+    return sorted(board.runs, key=lambda run: -run.ranked.mean if run.ranked else 1.0)
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    """What the order of the rows means, and what it does not."""
+    notes = []
+    if len(board.runs) > 1 and not board.alike:
+        ranked = (
+            f"they are ranked by the {board.common} that all of them read" if board.common else "nothing ranks them"
+        )
+        notes.append(f"The runs read different solutions: {ranked}. Means over all that each read do not compare.")
+    if board.published:
+        notes.append(
+            "Published numbers are over the whole benchmark, measured by others with their thresholds, and have no "
+            "interval here. They compare with a run that read the same files."
+        )
+    return notes
 
 
 def _difference_rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
@@ -128,12 +165,40 @@ def _difference_section(board: Leaderboard) -> list[Section]:
 
 
 def _lead(board: Leaderboard) -> str:
-    ranked = sorted((run for run in board.runs if run.mean), key=lambda run: -run.mean.mean if run.mean else 0.0)
-    if not ranked or ranked[0].mean is None:
+    """Who leads, if the paired intervals say that someone does."""
+    ranked = [run for run in _in_order(board) if run.ranked]
+    if not board.runs:
         return "No run to compare: published numbers alone."
-    best, headline = ranked[0], BENCHMARK_OF[board.benchmark].headline
-    bar = ranked[0].mean
-    return f"{best.name} leads the runs: {headline} {percent(bar.mean)} [{percent(bar.low)}, {percent(bar.high)}]."
+    if not ranked:
+        return "No run leads: there is no number that all runs have."
+    best, others = ranked[0], [run for run in board.runs if run is not ranked[0]]
+    value = f"{BENCHMARK_OF[board.benchmark].headline} {_said(best.ranked, percent)}"
+    where = "" if board.alike else f" on the {board.common} solutions that all read"
+    if not others:
+        return f"{best.name}: {value}."
+    doubt = [(run, ahead) for run in others if not ((ahead := _ahead(board, best, run)) and ahead.low > 0)]
+    if not doubt:
+        return f"{best.name} leads: {value}{where}; its paired differences to all other runs are clear of zero."
+    run, ahead = doubt[0]
+    paired = (
+        f"its paired difference to {run.name} is {_said(ahead, points)} points"
+        if ahead
+        else f"{run.name} is in no pair"
+    )
+    return f"No run leads: {best.name} has the highest {value}{where}, but {paired}."
+
+
+def _ahead(board: Leaderboard, best: Run, other: Run) -> Estimate | None:
+    """What one run has over another, paired; `None` where that is not known."""
+    for one in board.differences:
+        if {one.first, one.second} == {best.name, other.name} and not math.isnan(one.mean.mean):
+            mean = one.mean
+            return mean if one.second == best.name else Estimate(-mean.mean, -mean.high, -mean.low, mean.n)
+    return None
+
+
+def _said(found: Estimate | None, write: Callable[[float], str]) -> str:
+    return f"{write(found.mean)} [{write(found.low)}, {write(found.high)}]" if found else MISSING
 
 
 def _defined(value: Any) -> Any:

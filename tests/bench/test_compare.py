@@ -67,7 +67,7 @@ def test_published_numbers_stand_beside_and_say_so(
     (ours,) = [line for line in table.splitlines() if line.startswith("good ")]
     assert "measured here" in ours
     (theirs,) = [line for line in table.splitlines() if "Qwen2.5-Math-PRM-7B" in line]
-    assert theirs.split()[1:4] == ["published", "82.4%", "73.5%"]
+    assert theirs.split()[1:5] == ["published", "–", "82.4%", "73.5%"]
     written = json.loads((tmp_path / "board" / "leaderboard.json").read_text())
     assert {one["benchmark"] for one in written["published"]} == {"processbench"}
 
@@ -88,6 +88,64 @@ def test_a_verifier_is_run_on_the_files_first(
     board = compare(tmp_path, [f"tiny={tiny_verifier_dir()}"], files=files, device="cpu")
     assert [run.name for run in board.runs] == ["tiny"]
     assert (tmp_path / "board" / "tiny" / "report.html").is_file()
+
+
+def test_runs_that_read_different_files_are_ranked_by_what_all_read(
+    runs: SimpleNamespace, bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The poor verifier has a second file that anyone solves, so that its own mean is above the good one's."""
+    easy = [bench.solution(["ok", "bad"] if i % 2 else ["ok"], 1 if i % 2 else -1, f"q{i}") for i in range(40)]
+    files = [str(tmp_path / "gsm8k.json"), bench.write(easy, "easy.json")]
+    judge = knows(0.4)
+    verifier = bench.Verifier(
+        lambda problem, steps: (knows(1.0) if problem[0] == "q" else judge)(problem, steps), revision="x"
+    )
+    run_bench(BenchConfig(str(tmp_path / "wide"), "in memory", files), verifier=verifier)
+    board = compare(tmp_path, [f"wide={tmp_path / 'wide'}", runs.good])
+    wide, good = board.runs
+    assert wide.mean.mean > 0.75 and wide.ranked.mean < good.ranked.mean
+    assert (board.common, board.alike, wide.solutions, good.solutions) == (80, False, 120, 80)
+    poor = json.loads((Path(runs.poor) / "processbench.json").read_text())
+    assert wide.ranked.mean == pytest.approx(poor["mean_f1"])
+    printed = capsys.readouterr().out.split("verifier  ")[-1]
+    lines = printed.splitlines()
+    assert lines[2].startswith("good ") and lines[3].startswith("wide ")
+    assert "mean F1 of all it read" in lines[0] and "of the 80 that all read" in lines[0]
+    assert "note: The runs read different solutions: they are ranked by the 80 that all of them read." in printed
+    assert (
+        "good leads: mean F1" in printed and "leads: mean F1" in (tmp_path / "board" / "leaderboard.html").read_text()
+    )
+
+
+def test_only_a_paired_interval_clear_of_zero_makes_a_leader(
+    runs: SimpleNamespace, bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "gsm8k.json")
+    near = bench.Verifier(knows(0.93), revision="near")
+    run_bench(BenchConfig(str(tmp_path / "near"), "in memory", [path]), verifier=near)
+    board = compare(tmp_path, [runs.good, str(tmp_path / "near")])
+    (one,) = board.differences
+    assert one.mean.low <= 0
+    said = "No run leads: near has the highest mean F1" if one.mean.mean > 0 else "No run leads: good has the highest"
+    assert said in capsys.readouterr().out
+    compare(tmp_path, [runs.good, runs.poor])
+    assert "good leads: mean F1" in capsys.readouterr().out
+    compare(tmp_path, [runs.good])
+    assert "\ngood: mean F1" in capsys.readouterr().out
+
+
+def test_runs_without_a_solution_in_common_are_in_no_order(
+    runs: SimpleNamespace, bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [bench.solution(["ok"], -1, "z"), bench.solution(["bad"], 0, "y")]
+    run_bench(
+        BenchConfig(str(tmp_path / "other"), "in memory", [bench.write(rows, "else.json")]),
+        verifier=bench.Verifier(knows(1.0)),
+    )
+    board = compare(tmp_path, [runs.poor, str(tmp_path / "other")])
+    assert not board.differences and board.common == 0
+    printed = capsys.readouterr().out
+    assert "No run leads" in printed and "nothing ranks them" in printed
 
 
 def test_an_entry_that_is_nothing_is_refused(runs: SimpleNamespace, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Few solutions that were all judged alike make nothing certain, and intervals of few hold the truth as often as said."""
+"""Few solutions that were all judged alike make nothing certain; intervals of few hold the truth as often as said."""
 
 from __future__ import annotations
 
