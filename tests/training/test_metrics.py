@@ -56,6 +56,32 @@ def test_their_numbers() -> None:
     assert f1 == {"first_error_f1": 0.5, "first_error_accuracy": 0.5, "all_correct_accuracy": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("scores", "references", "message"),
+    [
+        ([[0.9, math.nan], [0.5]], [1, -1], "a score of solution 0 is not a finite number"),
+        ([[0.9, 0.1], [0.5]], [1, 1], "solution 1 has 1 scores, and its first wrong step is said to be 1"),
+        ([[0.9, 0.1], [0.5]], [-2, -1], "solution 0 has 2 scores, and its first wrong step is said to be -2"),
+    ],
+)
+def test_processbench_takes_no_score_or_place_that_is_none(
+    scores: list[list[float]], references: list[int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_metric("processbench").compute(predictions=scores, references=references)
+    with pytest.raises(DataError, match="1 subsets for 2 solutions"):
+        load_metric("processbench").compute(predictions=[[0.9], [0.1]], references=[-1, 0], subsets=["a"])
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "message"),
+    [(3.0, 1, "outside"), (-0.1, 0, "outside"), (math.nan, 0, "outside"), (0.5, 2, "neither 0 nor 1")],
+)
+def test_step_accuracy_takes_probabilities_and_hard_labels(score: float, label: int, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_metric("step_accuracy").compute(predictions=[0.5, score], references=[1, label])
+
+
 def test_the_examples_in_their_documentation_are_true() -> None:
     import doctest
 

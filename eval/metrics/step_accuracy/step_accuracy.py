@@ -8,6 +8,8 @@ import datasets
 import evaluate
 import numpy as np
 
+from prm.errors import DataError
+
 _DESCRIPTION = """Share of steps (or solutions) whose score falls on the side of the threshold that its label is on."""
 
 _KWARGS_DESCRIPTION = """
@@ -19,6 +21,9 @@ Args:
 Returns:
     step_accuracy: the share judged right.
     base_rate: the share of the more frequent label, which a constant judgement gets.
+
+Raises:
+    DataError: a score outside [0, 1], or a label that is neither 0 nor 1.
 
 Examples:
 
@@ -42,6 +47,11 @@ class StepAccuracy(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[float], references: list[int], threshold: float = 0.5) -> dict[str, float]:
-        right = np.asarray(references) == 1
-        accuracy = float(((np.asarray(predictions) >= threshold) == right).mean())
+        scores, labels = np.asarray(predictions, dtype=float), np.asarray(references)
+        if not ((scores >= 0) & (scores <= 1)).all():  # nan is in no range
+            raise DataError("a score is outside [0, 1]", remedy="Give the verifier's probabilities")
+        if not np.isin(labels, (0, 1)).all():
+            raise DataError("a label is neither 0 nor 1", remedy="Use hard labels, and leave out unknown ones")
+        right = labels == 1
+        accuracy = float(((scores >= threshold) == right).mean())
         return {"step_accuracy": accuracy, "base_rate": float(max(right.mean(), 1 - right.mean()))}
