@@ -68,7 +68,7 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     best = subsets[f"n={sizes[-1]}"]
     kind = f"score (step scores folded by {how!r})" if opened.verifier.spec.kind == "prm" else "score"
     summary = {
-        "threshold": None,
+        "thresholds": [],
         "threshold_choice": f"none needed: the highest {kind} is taken",
         "solutions": len(records),
         "subsets": subsets,

@@ -75,7 +75,7 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     categories, problems = [row.category for row in rows], [row.problem for row in rows]
     found = intervals(compared(records), categories, problems, seed=config.seed)
     summary = {
-        "threshold": threshold,
+        "thresholds": [threshold],
         "threshold_choice": f"fixed at {threshold:.3f}",
         "counts": scored.counts,
         "solutions": len(rows),

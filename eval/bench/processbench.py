@@ -23,7 +23,7 @@ from prm.stats.ranking import f1_of_accuracies, first_error_from_scores
 
 from .config import BenchConfig
 from .quality import Judged, quality_of
-from .resample import Draw, IntArray, Statistic, intervals, rows_per_problem, share
+from .resample import Draw, FloatArray, IntArray, Statistic, intervals, rows_per_problem, share
 from .rows import NO_ERROR, BenchRow, read_subsets, sample_of
 from .scores import Scored, item_key, score_steps
 from .thresholds import Choice, CrossFitted, FittedOn, Fixed, Solutions
@@ -74,8 +74,8 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     ]
     judged = {name: judged_steps(part, scored[name].scores) for name, part in subsets.items()}
     summary = {
-        "threshold": None if np.isnan(thresholds).any() else float(thresholds.mean()),
-        "threshold_choice": choice.words,
+        "thresholds": _chosen(thresholds),
+        "threshold_choice": choice.words(thresholds),
         "solutions": len(rows),
         "subsets": {
             name: {
@@ -91,6 +91,12 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
         "quality": quality_row(judged_steps(rows, scores), config.seed),
     }
     return records, summary
+
+
+def _chosen(thresholds: FloatArray) -> list[float] | None:
+    """The distinct thresholds of a run, from low to high: one, or those of a cross-fit; `None` where one is
+    undefined. Which a solution was judged at is in its record."""
+    return None if np.isnan(thresholds).any() else [float(one) for one in np.unique(thresholds)]
 
 
 def judged_steps(rows: Sequence[BenchRow], scores: Sequence[Sequence[float] | None]) -> Judged:
@@ -185,6 +191,7 @@ def _record(name: str, row: BenchRow, scores: Sequence[float] | None, threshold:
         "problem": item_key(row.problem, ()),
         "label": row.label,
         "predicted": first_error_from_scores(scores or (), threshold) if known else NO_ERROR,
+        "threshold": number_of(float(threshold)),
         "scores": list(scores or ()),
     }
 

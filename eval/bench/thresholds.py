@@ -66,9 +66,8 @@ class Solutions:
 class Choice(Protocol):
     """How the threshold of each row is chosen."""
 
-    @property
-    def words(self) -> str:
-        """For a table and a card."""
+    def words(self, thresholds: FloatArray) -> str:
+        """For a table and a card, with the thresholds that were chosen."""
         ...
 
     def thresholds(self, rows: IntArray, draw: Draw) -> FloatArray:
@@ -82,8 +81,7 @@ class Fixed:
 
     value: float
 
-    @property
-    def words(self) -> str:
+    def words(self, thresholds: FloatArray) -> str:
         return f"fixed at {self.value:.3f}"
 
     def thresholds(self, rows: IntArray, draw: Draw) -> FloatArray:
@@ -96,9 +94,8 @@ class FittedOn:
 
     data: Solutions
 
-    @property
-    def words(self) -> str:
-        return f"fitted on {len(self.data.problems)} other solutions"
+    def words(self, thresholds: FloatArray) -> str:
+        return f"{_written(thresholds)}, fitted on {len(self.data.problems)} other solutions"
 
     def thresholds(self, rows: IntArray, draw: Draw) -> FloatArray:
         n = len(self.data.problems)
@@ -120,9 +117,9 @@ class CrossFitted:
         part = np.random.default_rng(seed).permutation(len(names)) % parts
         return cls(data, part[index])
 
-    @property
-    def words(self) -> str:
-        return f"cross-fitted in {int(self.part_N.max()) + 1} parts"
+    def words(self, thresholds: FloatArray) -> str:
+        parts = [float(thresholds[self.part_N == part][0]) for part in np.unique(self.part_N)]
+        return f"cross-fitted in {len(parts)} parts: {_written(parts)}"
 
     def thresholds(self, rows: IntArray, draw: Draw) -> FloatArray:
         part = self.part_N[rows]
@@ -130,6 +127,11 @@ class CrossFitted:
         for one in np.unique(part):
             found[part == one] = self.data.fit(rows[part != one])
         return found
+
+
+def _written(thresholds: Sequence[float] | FloatArray) -> str:
+    """The distinct ones, from low to high; one that could not be fitted is undefined."""
+    return ", ".join(f"{one:.3f}" if not math.isnan(one) else "undefined" for one in np.unique(thresholds))
 
 
 def _ends(scores: Sequence[float] | None, label: int) -> tuple[float, float]:

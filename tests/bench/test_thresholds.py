@@ -15,6 +15,7 @@ from prm.eval.bench.resample import intervals
 from prm.eval.bench.thresholds import CrossFitted, FittedOn, Fixed, Solutions
 
 from prm.errors import ConfigError
+from prm.jsonl import read_jsonl
 from prm.stats.ranking import first_error_f1, first_error_from_scores
 from prm.stats.thresholds import fit_first_error_threshold
 
@@ -130,8 +131,28 @@ def test_cross_fitting_finds_what_the_own_threshold_misses(
     assert run_bench(config(tmp_path, path), verifier=verifier)["mean_f1"] == 0.0
     fitted = run_bench(config(tmp_path, path, cross_fit=5), verifier=verifier)
     assert fitted["mean_f1"] == 1.0
-    assert 0.7 < fitted["threshold"] <= 0.9
-    assert fitted["threshold_choice"] == "cross-fitted in 5 parts"
+    assert all(0.7 < one <= 0.9 for one in fitted["thresholds"])
+    shown = ", ".join(f"{one:.3f}" for one in fitted["thresholds"])
+    assert fitted["threshold_choice"] == f"cross-fitted in 5 parts: {shown}"
+
+
+def test_each_fold_shows_its_threshold_and_each_solution_the_one_it_was_judged_at(
+    bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, labels = random_solutions(60)
+    rows = [
+        bench.solution([str(one) for one in steps], e, f"p{i}")
+        for i, (steps, e) in enumerate(zip(scores, labels, strict=True))
+    ]
+    verifier = bench.Verifier(lambda _, steps: [float(step) for step in steps])
+    found = run_bench(config(tmp_path, bench.write(rows), cross_fit=4), verifier=verifier)
+    choice = CrossFitted.of(Solutions.of(scores, labels, [f"p{i}" for i in range(60)]), 4, seed=0)
+    expected = choice.thresholds(np.arange(60), None)
+    assert len(set(expected)) > 1 and found["thresholds"] == sorted(set(expected.tolist()))
+    records = [record for _, record in read_jsonl(tmp_path / "out" / "processbench.jsonl")]
+    assert [record["threshold"] for record in records] == expected.tolist()
+    said = "cross-fitted in 4 parts: " + ", ".join(f"{one:.3f}" for one in found["thresholds"])
+    assert said in capsys.readouterr().out and said in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_threshold_fitted_on_another_file_is_used_on_this_one(
@@ -141,6 +162,8 @@ def test_a_threshold_fitted_on_another_file_is_used_on_this_one(
     found = run_bench(config(tmp_path, path, fit_files=[other]), verifier=bench.Verifier(shy))
     assert found["mean_f1"] == 1.0
     assert found["subsets"]["subset"]["solutions"] == 10
+    (threshold,) = found["thresholds"]
+    assert found["threshold_choice"] == f"{threshold:.3f}, fitted on 10 other solutions"
     with pytest.raises(ConfigError, match="20 problems of files are in fit_files too"):
         run_bench(config(tmp_path, bench.write(rows), fit_files=[bench.write(rows, "o.json")]))
 
