@@ -117,7 +117,7 @@ def test_tokenizers_of_their_own_and_each_token_of_the_tree_once(
     assert bill.verifier_tokens == sum(seen) == tree
     whole = verifier.score_solutions(list(asked))
     assert list(asked.values()) == pytest.approx([one.scores[-1] for one in whole], abs=1e-4)
-    assert sum(one.tokens for one in whole) > 2 * tree
+    assert sum(encoded[item] for item in asked) > 2 * tree
     texts = [branch.text for one in found for branch in one.finished]
     assert any(verifier.tokenizer.encode(text) != generator.tokenizer.encode(text) for text in texts)
     assert bill.prefilled_tokens == sum(len(generator.prompt_ids(problem.problem)) for problem in problems)
