@@ -1,7 +1,8 @@
 """Paired gains over what costs less: plain sampling, the majority vote and the ORM, at equal n and at equal FLOPs.
 
 At equal n a verifier gets its own reading for nothing. At equal FLOPs it has to earn it: the reference spends the same
-on more samples, its accuracy interpolated between the numbers of samples it was measured at.
+on more samples, its accuracy interpolated between the numbers of samples it was measured at. A reference that was not
+given so many samples stands at the end of its curve: that gain is not at equal FLOPs, and says so (`Gain.matched`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Gain:
         reference_n: solutions that the reference draws for it; between those measured, by interpolation.
         flops_ratio: FLOPs of the reference over those of the method; nan where unknown. At equal FLOPs it is 1, unless
             the reference was not measured at so many or so few: then it stands at the end of its curve.
+        needed_n: samples with which the reference would spend as much as the method: beyond its curve in a straight
+            line through its last two points; nan where nobody knows, and at equal n.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Gain:
     difference: Estimate
     reference_n: float
     flops_ratio: float
+    needed_n: float = math.nan
 
     @property
     def matched(self) -> bool:
@@ -152,11 +156,19 @@ class Spending:
         spent, curve_flops = line.bill.flops, [one.bill.flops for one in curve]
         log_n = on_curve(np.array([spent]), np.array([curve_flops]), np.log([[float(one.n) for one in curve]]))
         reached = spent if reference.name == PLAIN else min(max(spent, curve_flops[0]), curve_flops[-1])
+        needed = math.exp(log_n[0]) if reached >= spent else _samples_for(spent, curve)
         per_problem = np.array([one.per_problem for one in curve]).T
         on_place = on_curve(np.full(len(per_problem), spent), np.tile(curve_flops, (len(per_problem), 1)), per_problem)
         few = difference_of_few(line.per_problem, on_place, clusters=self.clusters)
         estimate = few or self.means.estimate(difference)
-        return Gain(line.key, reference.name, "flops", estimate, math.exp(log_n[0]), reached / spent)
+        return Gain(line.key, reference.name, "flops", estimate, math.exp(log_n[0]), reached / spent, needed)
+
+
+def _samples_for(flops: float, curve: Sequence[MethodResult]) -> float:
+    """How many samples spend more FLOPs than a curve has: each costs what those between its last two points do."""
+    last = curve[-1]
+    n, spent = (curve[-2].n, curve[-2].bill.flops) if len(curve) > 1 else (0, 0.0)
+    return last.n + (flops - last.bill.flops) * (last.n - n) / (last.bill.flops - spent)
 
 
 def rising_flops(lines: Sequence[MethodResult]) -> list[MethodResult]:

@@ -3,7 +3,7 @@ and how much of what the samples hold each method brings out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prm.report.formatting import Column
 from prm.report.page import MOST_OPTIONS, Choice, Figure, Section, Table
@@ -12,24 +12,25 @@ from prm.report.plots import IntervalRow, clear_of, interval_plot
 from ..analysis.analysis import Analysis
 from ..analysis.gains import PLAIN, Gain
 from ..analysis.worth import Worth
-from ..results import MethodResult, method_title
-
-Lines = Mapping[str, MethodResult]
-"""The lines of a run by their keys."""
+from ..results import method_title
+from .equal_flops import Lines, closest, equal_name, how_to_read, row_label
+from .wording import capital, known
 
 TEXT = (
     "At equal n a verifier gets its own reading for nothing. At equal FLOPs it has to earn it: the reference spends "
     "as much on more samples, its accuracy interpolated in the logarithm of FLOPs between the numbers of samples it "
-    "was measured at.\n\nRegret is what a perfect choice among as many samples would add (pass@n minus the method). "
-    "Efficiency is the gain over plain sampling as a share of the possible gain; a search draws solutions of its own, "
-    "so that it may exceed 100%."
+    "was measured at.{needed}\n\nRegret is what a perfect choice among as many samples would add (pass@n minus the "
+    "method). Efficiency is the gain over plain sampling as a share of the possible gain; a search draws solutions of "
+    "its own, so that it may exceed 100%."
 )
-UNMATCHED = "* The reference was not measured at so many or so few FLOPs and stands at the end of its curve."
-EQUAL = {"n": "equal n", "flops": "equal FLOPs"}
 
 
-def gains_section(analysis: Analysis, lines: Lines, n: int) -> Section:
-    """Pictures at the run's n, and tables of every line."""
+def gains_section(analysis: Analysis, lines: Lines, n: int, needed: str = "") -> Section:
+    """Pictures at the run's n, at equal FLOPs at the largest n that can be matched, and tables of every line.
+
+    Args:
+        needed: how many samples would match every method (`equal_flops.needed_sentence`).
+    """
     figures: list[Figure | Choice] = []
     options = _options(analysis.gains, lines, n)
     if options:
@@ -39,7 +40,7 @@ def gains_section(analysis: Analysis, lines: Lines, n: int) -> Section:
     basis = f" {analysis.basis.sentence}"
     return Section(
         "What it gains, and over what",
-        TEXT,
+        TEXT.format(needed=f" {capital(needed)}." if needed else ""),
         [*figures, *efficiency],
         [_with_basis(table, basis) for table in tables if table.rows],
     )
@@ -57,32 +58,31 @@ def _options(gains: Sequence[Gain], lines: Lines, n: int) -> list[tuple[str, Fig
     groups: dict[tuple[str, str], list[Gain]] = {}
     for gain in gains:
         line = lines[gain.key]
-        if line.n in (1, n) and not line.control and (gain.reference, gain.equal) != (PLAIN, "flops"):
+        at_n = gain.equal == "flops" or line.n in (1, n)
+        if at_n and not line.control and (gain.reference, gain.equal) != (PLAIN, "flops"):
             groups.setdefault((gain.reference, gain.equal), []).append(gain)
     order = {PLAIN: 1, "majority": 0}
     chosen = sorted(groups, key=lambda group: (order.get(group[0], 2), group[1] != "n"))
-    return [(_name(*group), _picture(*group, groups[group], lines)) for group in chosen][:MOST_OPTIONS]
+    return [_picture(group[0], group[1], groups[group], lines) for group in chosen][:MOST_OPTIONS]
 
 
-def _name(reference: str, equal: str) -> str:
-    title = reference_title(reference)
-    return title if reference == PLAIN else f"{title}, {EQUAL[equal]}"
-
-
-def _picture(reference: str, equal: str, gains: Sequence[Gain], lines: Lines) -> Figure:
+def _picture(reference: str, equal: str, gains: Sequence[Gain], lines: Lines) -> tuple[str, Figure]:
+    """The picture and the name of its tab."""
+    shown, what = (gains, "equal n") if equal == "n" else (closest(gains, lines), equal_name(closest(gains, lines)))
+    over = reference_title(reference)
+    name = over if reference == PLAIN else f"{over}, {what}"
     rows = [
         IntervalRow(
-            f"{lines[gain.key].label}{'' if gain.matched else ' *'}",
+            lines[gain.key].label if equal == "n" else row_label(gain, lines),
             gain.difference.mean,
             gain.difference.low,
             gain.difference.high,
         )
-        for gain in gains
+        for gain in shown
     ]
-    title = f"Gain over {_name(reference, equal)}, percentage points"
-    plot = interval_plot(rows, title=title, x_label="points", reference_label=reference_title(reference))
-    caption = f"Paired by problem, 95% intervals. {clear_of('zero')}"
-    return Figure(plot, caption if all(gain.matched for gain in gains) else f"{caption} {UNMATCHED}")
+    plot = interval_plot(rows, title=f"Gain over {name}, percentage points", x_label="points", reference_label=over)
+    read = f"Paired by problem, 95% intervals. {clear_of('zero')}"
+    return name, Figure(plot, read if equal == "n" else f"{how_to_read(shown)} {read}")
 
 
 def _efficiency(worths: Sequence[Worth], lines: Lines, n: int) -> list[Figure]:
@@ -102,20 +102,26 @@ def _efficiency(worths: Sequence[Worth], lines: Lines, n: int) -> list[Figure]:
 
 def _gain_table(gains: Sequence[Gain], lines: Lines) -> Table:
     headers: list[str | Column] = ["method", Column("n", "integer"), "over", "at equal", Column("gain", "points")]
-    headers += [Column("n of the reference", "number"), Column("its FLOPs over the method's", "number")]
+    headers += [Column("n of the reference", "number"), Column("its FLOPs over the method's", "percent")]
+    headers.append(Column("n at equal FLOPs", "number"))
     rows = [
         [
             lines[gain.key].label,
             lines[gain.key].n,
             reference_title(gain.reference),
-            "FLOPs" if gain.equal == "flops" else "n",
+            "n" if gain.equal == "n" else "FLOPs" if gain.matched else "FLOPs (not reached)",
             gain.difference,
             gain.reference_n,
             gain.flops_ratio,
+            known(gain.needed_n),
         ]
         for gain in gains
     ]
-    caption = "Every line over every reference, paired by problem, in percentage points."
+    caption = (
+        "Every line over every reference, paired by problem, in percentage points. Not reached: the reference was not "
+        "measured at the method's FLOPs and stands at the end of its curve, with this share of them; the last column "
+        "says how many samples it would take."
+    )
     return Table(headers, rows, caption, "gains.csv", folded=f"All {len(rows)} gains")
 
 

@@ -18,6 +18,7 @@ from .accuracy import accuracy_section
 from .bill import bill_section
 from .certainty import certainty_section
 from .controls import controls_section
+from .equal_flops import needed_sentence
 from .exchange import exchange_section
 from .gains import gains_section
 from .labels import label_section, read_label_report
@@ -72,7 +73,7 @@ def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
     """What follows the accuracies, each part where the run has it."""
     lines = {line.key: line for line in result.methods}
     analysis = result.analysis
-    sections = [gains_section(analysis, lines, max(result.ns))] if analysis else []
+    sections = [gains_section(analysis, lines, max(result.ns), needed_sentence(config, result))] if analysis else []
     if result.controls:
         sections.append(controls_section(result))
     if result.policies:

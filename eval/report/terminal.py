@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prm.report.terminal import render_table
 
 from ..results import MethodResult, method_title
+from .equal_flops import needed_sentence
 from .methods import DRAWN_MEANS, may_stop_early, method_grid
 from .wording import basis_text, points_text
 
@@ -25,6 +26,7 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     parts = [render_table(*method_grid(lines)), facts]
     if result.best:
         parts.append(best_sentence(config, result))
+    parts += filter(None, [needed_sentence(config, result)])
     return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
 
 

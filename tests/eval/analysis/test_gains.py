@@ -86,6 +86,16 @@ def test_beyond_its_curve_a_reference_stands_at_the_end_and_it_is_said(
     assert gain.difference.mean == pytest.approx(0.9 - 0.1 * n / 4)
 
 
+def test_it_is_known_with_how_many_samples_the_vote_would_spend_as_much(line: Any) -> None:
+    votes = [line("majority", k, [0.1], flops=20.0 + 10 * k) for k in (1, 4, 16)]  # a prompt, and each sample alike
+    for spent, needed in ((260.0, 24), (450.0, 43), (180.0, 16)):
+        gain = Spending.of([*votes, line("dvts", 16, [0.9], flops=spent, verifier="p")]).gain(
+            line("dvts", 16, [0.9], flops=spent, verifier="p"), references(votes)[0]
+        )
+        assert gain is not None and gain.needed_n == pytest.approx(needed)
+    assert all(math.isnan(gain.needed_n) for gain in gains([*votes, line("greedy", 1, [1.0])]) if gain.equal == "n")
+
+
 def test_plain_sampling_is_right_as_often_at_any_cost(line: Any) -> None:
     methods = [line("pass_at_n", 1, [0.2, 0.4]), line("best_of_n", 4, [0.6, 0.6], flops=9, verifier="p")]
     gain = by_name(gains(methods))["best_of_n/p@4", "pass@1", "flops"]
