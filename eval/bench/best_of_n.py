@@ -75,6 +75,7 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
         "best_of_n": best["headline"],
         "mean_interval": best["interval"],
         "too_long": too_long,
+        "notes": _limit(pools, n),
         "quality": quality_row(_judged(graded, scores), config.seed),
     }
     return records, summary
@@ -90,6 +91,16 @@ def compared(records: Sequence[Mapping[str, Any]]) -> Statistic:
         return {**found, MEAN: found[last]}
 
     return statistic
+
+
+def _limit(pools: Sequence[Sequence[Rollout]], n: int) -> list[str]:
+    """What is to be said where some problems have fewer samples than others, and so bound n for all."""
+    short = [pool[0].problem.unique_id for pool in pools if len(pool) == n]
+    most = max(len(pool) for pool in pools)
+    if most == n:
+        return []
+    others = f" and {len(short) - 1} other have" if len(short) > 1 else " has"
+    return [f"n ends at {n}, for problem {short[0]}{others} no more samples; others have up to {most}"]
 
 
 def _sizes(n: int) -> list[int]:

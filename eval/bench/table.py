@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prm.report.formatting import Column, Row
@@ -31,7 +31,8 @@ def table_of(summary: Summary) -> str:
 
 def results_of(summary: Summary) -> Results:
     """The main table of a benchmark's run."""
-    return _TABLES[summary["benchmark"]](summary)
+    found = _TABLES[summary["benchmark"]](summary)
+    return replace(found, notes=[*found.notes, *summary.get("notes", ())])
 
 
 def estimate(value: float | None, bar: Sequence[float] | None, n: int) -> Estimate | float | None:

@@ -54,6 +54,20 @@ def test_the_highest_score_beats_a_wrong_majority(bench: SimpleNamespace, sample
     assert "100.0% right, +100.0" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_problem_that_bounds_n_for_all_is_named(
+    bench: SimpleNamespace, samples: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Path(samples).read_text().splitlines(keepends=True)
+    Path(samples).write_text("".join(rows[:9] + rows[12:]))  # three of p2's four are gone
+    found = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge))
+    said = "n ends at 1, for problem p2 has no more samples; others have up to 4"
+    assert list(found["subsets"]) == ["n=1"] and found["notes"] == [said]
+    assert f"note: {said}" in capsys.readouterr().out and said in (tmp_path / "out" / "report.html").read_text()
+    Path(samples).write_text("".join(rows[:2] + rows[4:10] + rows[12:]))  # two of p0's and of p2's
+    found = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge))
+    assert found["notes"] == ["n ends at 2, for problem p0 and 1 other have no more samples; others have up to 4"]
+
+
 def test_an_orm_and_another_fold_are_read_too(bench: SimpleNamespace, samples: str, tmp_path: Path) -> None:
     orm = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge, spec=bench.orm))
     assert orm["best_of_n"] == 1.0
