@@ -86,6 +86,11 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
             }
             for name, part in subsets.items()
         },
+        "notes": [
+            f"{name}: {repeats} rows repeat a solution, which counts once"
+            for name, part in subsets.items()
+            if (repeats := sum(row.repeats for row in part))
+        ],
         "mean_f1": number_of(found[MEAN].mean),
         "mean_interval": bar_of(found[MEAN]),
         "quality": quality_row(judged_steps(rows, scores), config.seed),

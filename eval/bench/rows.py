@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,28 +18,43 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One solution of ProcessBench; `label` is the index of its first wrong step, or -1."""
+    """One solution of ProcessBench; `label` is the index of its first wrong step, or -1. `repeats`: how many more rows
+    of its file are the same solution."""
 
     id: str
     problem: str
     steps: tuple[str, ...]
     label: int
     final_answer_correct: bool
+    repeats: int = 0
 
 
 def read_processbench(path: str | Path) -> list[BenchRow]:
-    """Read a ProcessBench file.
+    """Read a ProcessBench file, each solution once.
 
     Raises:
-        MissingFileError, DataError: no such file, or a row that is not one of ProcessBench's, with its number.
+        MissingFileError, DataError: no such file, or a row that is not one of ProcessBench's, with its number; or one
+            whose solution has another label above.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError("no such file", path=path, remedy="Check the path; the sets are Qwen/ProcessBench's")
-    rows = [_row(record, path, number) for number, record in read_jsonl(path)]
+    rows: dict[tuple[str, tuple[str, ...]], BenchRow] = {}
+    for number, record in read_jsonl(path):
+        row = _row(record, path, number)
+        first = rows.setdefault((row.problem, row.steps), row)
+        if first.label != row.label:
+            raise DataError(
+                f"solution {row.id!r} is {first.id!r} once more, whose label is {first.label} and not {row.label}",
+                path=path,
+                line=number,
+                remedy="A solution has one first wrong step; correct one of the rows, or delete it",
+            )
+        if first is not row:
+            rows[row.problem, row.steps] = replace(first, repeats=first.repeats + 1)
     if not rows:
         raise DataError("no rows in it", path=path, remedy="Give a file with at least one solution")
-    return rows
+    return list(rows.values())
 
 
 def read_subsets(files: Sequence[str]) -> dict[str, list[BenchRow]]:

@@ -110,6 +110,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, mes
         read_processbench(path)
 
 
+def test_a_repeated_solution_counts_once_and_one_of_two_labels_is_refused(
+    bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verifier = bench.Verifier(lambda p, steps: [0.1 if step == "bad" else 0.9 for step in steps])
+    found = run_bench(config(tmp_path, [*ROWS, ROWS[1], ROWS[1]]), verifier=verifier)
+    assert found["solutions"] == 4
+    said = "subset: 2 rows repeat a solution, which counts once"
+    assert found["notes"] == [said] and f"note: {said}" in capsys.readouterr().out
+    contradiction = {**ROWS[1], "id": "y", "label": 2}
+    message = r"(line|row) 5: solution 'y' is 'x' once more, whose label is 1 and not 2. A solution has one first"
+    with pytest.raises(DataError, match=message):
+        run_bench(config(tmp_path, [*ROWS, contradiction]), verifier=verifier)
+
+
 @pytest.mark.parametrize("options", [{"num_problems": -4}, {"threshold": 2.0}, {"batch_tokens": 0}])
 def test_options_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must"):
