@@ -27,8 +27,8 @@ from ..steps import score_safely
 
 Item = tuple[str, tuple[str, ...]]
 
-PER_APPEND = 256
-"""Solutions between two writes: what a killed run can lose at most."""
+PER_APPEND = 32
+"""Solutions between two writes: what a killed run can lose at most. A batch of a large model is no larger."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from prm.eval.bench.scores import cached_scores, readable, score_steps
 from prm.errors import ConfigError
 from prm.ledger import locked_output
 from prm.public import PUBLIC_FORMATS
+from tests.guides import Page
 
 ITEMS = [("p", (f"step {i % 7}",)) for i in range(10)]
 
@@ -48,6 +50,24 @@ def test_a_killed_run_goes_on_where_it_was(
     found = cached_scores(ITEMS, verifier, path, label="x")
     assert [steps[0] for _, steps in verifier.read] == [f"step {i}" for i in range(3, 7)]
     assert [one.scores[0] for one in found if one] == [judge(*item)[0] for item in ITEMS]
+
+
+def test_a_kill_costs_no_more_solutions_than_the_guide_says(bench: SimpleNamespace, tmp_path: Path) -> None:
+    (said,) = re.findall(r"Scores are written every (\d+) solutions", Page("docs/benchmarks.md").text)
+    items = [("p", (f"step {i}",)) for i in range(3 * int(said))]
+    path, asked = tmp_path / "scores.jsonl", []
+
+    def killed(problem: str, steps: Sequence[str]) -> list[float]:
+        asked.append(steps)
+        if len(asked) == 2 * int(said) + 5:
+            raise KeyboardInterrupt
+        return judge(problem, steps)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_scores(items, bench.Verifier(killed), path, label="x")
+    verifier = bench.Verifier(judge)
+    cached_scores(items, verifier, path, label="x")
+    assert len(verifier.read) == int(said)
 
 
 def test_two_runs_never_write_one_cache(bench: SimpleNamespace, tmp_path: Path) -> None:
