@@ -3,7 +3,6 @@ what is cut off, and how the models read. They stand below the terminal's table 
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,6 @@ def _about_samples(run: Run) -> list[str]:
         notes.append(f"{share} are truncated: they have no answer, and count as wrong{where}")
     if all(rollout.pred is None for rollout in rollouts):
         notes.append("no sample has an answer that could be extracted; check the prompt and max_new_tokens")
-        warnings.warn(notes[-1], stacklevel=2)
     return notes
 
 

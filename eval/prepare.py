@@ -17,6 +17,7 @@ from .arena import EvalArena
 from .ensemble import split_ensembles
 from .ensemble_arena import EnsembleArena
 from .exchange import Side, check_sides, read_side
+from .first_look import FirstLook
 from .inputs import Inputs
 from .loading import folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
@@ -91,6 +92,8 @@ def prepare(
     if larger is not None:
         check_sides(lazy.facts.num_parameters if lazy else 0, larger)
     ns = [inputs.n] if config.panel else _reported(inputs.n, config.report_n)
+    ensembles = split_ensembles(config.prm_path)[1]
+    look = FirstLook((item for item in named if item.name not in ensembles), recorded=inputs.recorded is not None)
 
     def with_seed(seed: int, repeats: tuple[Run, ...] = ()) -> Run:
         workshop = Workshop(
@@ -99,6 +102,7 @@ def prepare(
             _settings(config, inputs.n, seed, lazy, named),
             generator=lazy,
             recorded=inputs.recorded,
+            look=look,
         )
         arenas = _arenas(config, workshop, named)
         guides = frozenset(item.name for item in named)

@@ -20,6 +20,7 @@ from prm.progress import Tally
 from prm.rollouts import Rollout
 from prm.workers import Advance
 
+from .first_look import FirstLook
 from .models import Lazy, ModelFacts
 from .sample_store import Row, SampleStore, problem_key
 from .sampling import GradedRollouts, draw, grade_rollouts
@@ -56,6 +57,7 @@ class Workshop:
 
     Args:
         recorded: samples that someone else drew; then `generator` may be missing, and there is no live search.
+        look: taken at the first samples, as soon as they are graded.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Workshop:
         *,
         generator: Lazy[Generator] | None = None,
         recorded: Sequence[Sequence[Rollout]] | None = None,
+        look: FirstLook | None = None,
     ):
         self.problems, self.store, self.settings = list(problems), store, settings
         self.generator, self._recorded = generator, recorded
         self.recorded = recorded is not None
         self.grader = MathGrader()
+        self._look = look
 
     def probing(self, samples: int) -> Workshop:
         """The same problems with other samples: so many, with seeds of their own, kept apart in the store."""
@@ -114,10 +118,13 @@ class Workshop:
     @cached_property
     def samples(self) -> list[GradedRollouts]:
         """The shared samples."""
-        if self._recorded is not None:
-            return self.grade("samples", self.settings.samples_key, self._recorded)
         settings = self.settings
-        return self._draw("samples", settings.n, settings.sampling, settings.samples_key)
+        if self._recorded is not None:
+            found = self.grade("samples", settings.samples_key, self._recorded)
+        else:
+            found = self._draw("samples", settings.n, settings.sampling, settings.samples_key)
+        self._look_at(found)
+        return found
 
     @cached_property
     def greedy(self) -> list[GradedRollouts]:
@@ -179,9 +186,15 @@ class Workshop:
         """Plain sampling's accuracy so far, and the tokens that it took."""
         pools = [[Rollout.from_dict(rollout) for rollout in row["rollouts"]] for row in rows]
         graded = self.grade_now(stage, key, indices, pools)
+        if stage == "samples":
+            self._look_at(graded)
         right = sum(fmean(rollout.correct for rollout in one.rollouts) for one in graded)
         tokens = sum(rollout.cost.generated_tokens for pool in pools for rollout in pool)
         tally.add(graded=len(graded), right=right, tokens=tokens)
+
+    def _look_at(self, graded: Sequence[GradedRollouts]) -> None:
+        if self._look is not None:
+            self._look.at(graded)
 
     def grade_now(
         self, stage: str, key: dict[str, Any], indices: Sequence[int], pools: Sequence[Sequence[Rollout]]

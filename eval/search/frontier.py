@@ -18,7 +18,6 @@ depend on its company. The rules that others broke:
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -86,13 +85,9 @@ class Frontier:
         """Search every problem; `progress` is called with the number of solutions that came to an end."""
         searches = [TreeSearch(problem) for problem in problems]
         waiting, trees = deque(searches), list[_Tree]()
-        first = True
         while waiting or trees:
             trees += self._let_in(waiting, trees)
             families = self._draw(trees)
-            if first:
-                self._warn_without_separator([child for family in families for child in family])
-                first = False
             self._settle(trees, families)
             if progress:
                 progress(sum(not child.continues for family in families for child in family))
@@ -185,16 +180,6 @@ class Frontier:
         peak = self.drawer.carrier.peak_cache_bytes + self.guide.session.peak_cache_bytes
         for search in searches:
             search.cost = replace(search.cost, pruned_tokens=search.pruned_tokens) + Cost(cache_bytes=peak)
-
-    def _warn_without_separator(self, children: Sequence[Branch]) -> None:
-        drawn = [child for child in children if child.n_generated]
-        if self.plan.num_iterations > 1 and drawn and not any(child.continues for child in drawn):
-            warnings.warn(
-                f"none of the first {len(drawn)} continuations contains the verifier's step separator "
-                f"{self.guide.separator!r}, so {self.plan.strategy} has no step to choose and equals best-of-n; "
-                "check the generator's prompt template, or use a verifier trained on this generator's step format",
-                stacklevel=3,
-            )
 
 
 def _continuing(family: Sequence[Branch]) -> list[Branch]:

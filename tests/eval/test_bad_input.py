@@ -6,6 +6,8 @@ import json
 import random
 import re
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,8 @@ from prm.eval.evaluate_search import EvalConfig, main, run_eval
 
 from prm.config import run_main
 from prm.jsonl import write_jsonl
+from prm.rollouts import Rollout, StopReason
+from prm.step_format import StepFormat
 
 
 def config(folder: Path, **options: Any) -> EvalConfig:
@@ -37,27 +41,79 @@ def test_an_empty_completion_neither_votes_nor_stops_the_run(world: SimpleNamesp
 
 def test_samples_without_any_answer_are_said_and_score_nothing(world: SimpleNamespace, tmp_path: Path) -> None:
     generator = world.Generator(lambda problem, text, rng: "I do not know\nwhat to say")
-    with pytest.warns(UserWarning, match="no sample has an answer that could be extracted; check the prompt"):
+    with pytest.warns(UserWarning, match="none of the first 4 samples has an answer that could be extracted"):
         result = run_eval(config(tmp_path), verifiers={"prm": world.Verifier(world.truth)}, generator=generator)
     assert {line.accuracy.mean for line in result.methods} == {0.0}
     assert any("no sample has an answer" in note for note in result.notes)
 
 
-def test_a_step_format_that_the_generator_never_produces_is_said_at_the_first_batch(
-    world: SimpleNamespace, tmp_path: Path
-) -> None:
-    def one_line(problem: str, text: str, rng: random.Random) -> str:
-        return world.careless(problem, text, rng).replace("\n", "; ")
+def one_line(world: SimpleNamespace) -> Any:
+    """A generator without a line break."""
 
-    generator = world.Generator(one_line)
-    with pytest.warns(
-        UserWarning, match="contains the verifier's step separator.*so beam_search has no step to choose"
-    ):
-        run_eval(
-            config(tmp_path, approach=["beam_search"]),
-            verifiers={"prm": world.Verifier(lambda problem, steps: [0.5] * len(steps))},
-            generator=generator,
+    def solve(problem: str, text: str, rng: random.Random) -> str:
+        return str(world.careless(problem, text.replace("; ", "\n"), rng).replace("\n", "; "))
+
+    return world.Generator(solve)
+
+
+@pytest.mark.parametrize("approach", ["best_of_n", "beam_search"])
+@pytest.mark.parametrize("stop", [[], ["="]])
+def test_a_step_format_that_the_generator_never_produces_is_said_at_the_first_batch(
+    world: SimpleNamespace, tmp_path: Path, approach: str, stop: list[str]
+) -> None:
+    generator = world.Generator(world.careless) if stop else one_line(world)
+    chosen = config(tmp_path, approach=[approach], num_problems=64, n=8, stop=stop)
+    words = (
+        r"32 of the first 32 solutions \(100.0%\) have no step separator '\\n' of prm in them.*Check the generator's"
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=words)
+        with pytest.raises(UserWarning, match=words):
+            run_eval(chosen, verifiers={"prm": world.Verifier(world.truth)}, generator=generator)
+    assert len(generator.requests) == 32  # of 512
+
+
+def test_the_first_batch_is_looked_at_once_for_all_verifiers(world: SimpleNamespace, tmp_path: Path) -> None:
+    def judge(problem: str, steps: Any) -> list[float]:
+        return [0.5] * len(steps)
+
+    semicolon = replace(world.Verifier(judge).spec, step_format=StepFormat(step_separator="; "))
+    verifiers = {
+        **{name: world.Verifier(judge, name=name) for name in ("one", "other")},
+        "orm": world.Verifier(judge, spec=world.orm),
+        "semicolon": world.Verifier(judge, spec=semicolon),
+    }
+    chosen = config(tmp_path, approach=["best_of_n", "beam_search", "dvts"], num_problems=16, seeds=[0, 1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run_eval(chosen, verifiers=verifiers, generator=one_line(world))
+    (said,) = [str(one.message) for one in caught if "step separator" in str(one.message)]
+    assert "of one, other in them" in said
+
+
+def test_steps_that_a_file_has_need_no_separator(world: SimpleNamespace, tmp_path: Path) -> None:
+    """Sentences may be steps; what a verifier reads of a file is as it was split."""
+    problem = world.problem("1+1", "2")
+    for name, steps, warned in (("split", ("One and one.", "A: 2"), 0), ("whole", ("One and one. A: 2",), 1)):
+        rows = [Rollout(problem, steps, ("", *[" "] * len(steps)), i, StopReason.EOS, "s").to_dict() for i in (0, 1)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        chosen = EvalConfig(
+            output_dir=str(tmp_path / name), rollouts=str(tmp_path / f"{name}.jsonl"), n=2, report=False
         )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run_eval(chosen, verifiers={"prm": world.Verifier(lambda problem, steps: [0.5] * len(steps))})
+        assert sum("step separator" in str(one.message) for one in caught) == warned
+
+
+def test_no_answer_is_said_at_the_first_batch(world: SimpleNamespace, tmp_path: Path) -> None:
+    generator = world.Generator(lambda problem, text, rng: "I do not know\nwhat to say")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="none of the first 32 samples")
+        with pytest.raises(UserWarning):
+            chosen = config(tmp_path, approach=["adaptive_consistency"], num_problems=64, n=8)
+            run_eval(chosen, generator=generator)
+    assert len(generator.requests) == 32
 
 
 def test_contexts_that_overflow_are_truncated_solutions(tiny_models: SimpleNamespace, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -212,15 +211,6 @@ def test_the_bill_holds_pruned_branches_too(world: SimpleNamespace) -> None:
     assert found.cost.prefilled_tokens == sum(len(request.prompt_ids) for request in generator.requests)
     assert found.cost.generated_tokens == generator.generated
     assert found.cost.verifier_tokens == sum(len(steps) for _, steps in verifier.read)
-
-
-def test_it_warns_where_the_generator_never_writes_the_separator(world: SimpleNamespace) -> None:
-    generator = world.Generator(lambda problem, text, rng: "no separator. A: 1")
-    with pytest.warns(UserWarning, match="step separator"):
-        search(beam(4), generator, world.Verifier(world.truth), world.problems(1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search(beam(4), world.Generator(world.careless), world.Verifier(world.truth), world.problems(2))
 
 
 @pytest.mark.parametrize("stop", ["A:", "\n\nA:"])

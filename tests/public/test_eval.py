@@ -27,7 +27,7 @@ def test_a_published_verifier_guides_a_search_by_the_separator_of_texts(
     settings["prm_path"] = [f"theirs={qwen}"]
     with pytest.raises(ConfigError, match=r"prm_format 'other=trl-prm': give name=format, name one of theirs"):
         run_eval(EvalConfig(output_dir=str(tmp_path / "no"), prm_format=["other=trl-prm"], **settings))
-    with pytest.warns(UserWarning, match=r"contains the verifier's step separator '\\n\\n'"):
+    with pytest.warns(UserWarning, match=r"have no step separator '\\n\\n' of theirs in them"):
         result = run_eval(
             EvalConfig(output_dir=str(tmp_path / "run"), prm_format=["theirs=qwen2.5-math-prm"], **settings)
         )
