@@ -217,9 +217,8 @@ class EnsembleVerifier:
 
         EnsembleVerifier("both", "mean", [Member.of(prm), Member.of(orm)])
 
-    `num_parameters` is the mean over members, for tables; what an ensemble costs is counted member by member
-    (`EnsembleScores.parts`). Its steps are those of one of its PRMs
-    (`ensemble_spec`).
+    `num_parameters` is the sum over members, for all of them run; what an ensemble costs is counted member by member
+    (`EnsembleScores.parts`). Its steps are those of one of its PRMs (`ensemble_spec`).
     """
 
     def __init__(self, name: str, how: How, members: Sequence[Member]):
@@ -227,7 +226,7 @@ class EnsembleVerifier:
             raise ConfigError(f"an ensemble is one of {', '.join(HOWS)}, not {how!r}")
         self.name, self.how, self.members = name, how, list(members)
         self.spec = ensemble_spec([member.voice for member in members])
-        self.num_parameters = round(sum(member.verifier.num_parameters for member in members) / len(members))
+        self.num_parameters = sum(member.verifier.num_parameters for member in members)
 
     def score_solutions(
         self, items: Sequence[tuple[str, Sequence[str]]], progress: Callable[[int], None] | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from prm.rollouts import Cost
 
@@ -25,7 +26,7 @@ def named_ensemble(name: str, formula: Formula, members: Sequence[NamedVerifier]
     facts = ModelFacts(
         name=name,
         key=formula.key([f"{member.facts.store_key} {member.aggregation}" for member in members]),
-        num_parameters=round(sum(member.facts.num_parameters for member in members) / len(members)),
+        num_parameters=sum(member.facts.num_parameters for member in members),
         keeps_state=all(member.facts.keeps_state for member in members),
         spec=ensemble_spec(voices),
     )
@@ -47,6 +48,16 @@ class EnsembleArena(EvalArena):
     def __init__(self, workshop: Workshop, named: NamedVerifier, formula: Formula, members: Sequence[EvalArena]):
         super().__init__(workshop, named)
         self.formula, self.members = formula, list(members)
+
+    def composition(self) -> dict[str, Any]:
+        """What it is made of, for the report's header: its formula, and what each member adds."""
+        return {
+            "formula": str(self.formula),
+            "members": {
+                member.name: {"kind": member.kind, "aggregation": member.need_named().aggregation}
+                for member in self.members
+            },
+        }
 
     def probe(self, samples: int) -> list[Candidates]:
         return self._on(self.workshop.probing(samples)).samples()

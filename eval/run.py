@@ -13,6 +13,7 @@ from prm.problems import Problem, clusters_of
 from .analysis.analysis import Analysis
 from .analysis.of_run import analysis_of
 from .arena import EvalArena
+from .ensemble_arena import EnsembleArena
 from .exchange import Exchange, Side, exchange
 from .notes import counts_of, notes_of
 from .policy_run import MadePolicy, followed_notes, make_policies
@@ -164,4 +165,5 @@ def _describe(arena: EvalArena, config: EvalConfig) -> dict[str, Any]:
         "control": named.source in config.controls,
         "fingerprint": named.key,
         "spec": named.spec.to_dict(),
+        **(arena.composition() if isinstance(arena, EnsembleArena) else {}),
     }

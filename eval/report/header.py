@@ -71,14 +71,23 @@ def facts(config: EvalConfig, result: EvalResult) -> dict[str, str | int | float
         found["Generator parameters"] = result.generator["num_parameters"]
         found["Sampling"] = f"temperature {config.temperature:g}, top_p {config.top_p:g}"
     for name, verifier in result.verifiers.items():
-        found[f"Verifier {name}"] = (
-            f"{verifier['kind'].upper()}, {verifier['num_parameters']:,} parameters, "
-            f"aggregation {verifier['aggregation']}{', a control' if verifier['control'] else ''}"
-        )
+        found[f"Verifier {name}"] = _verifier(verifier)
     found["Samples"] = result.counts["samples"]
     found["Truncated samples"] = result.counts["truncated"]
     found["Samples without an answer"] = result.counts["no_answer"]
     return found
+
+
+def _verifier(facts: Mapping[str, Any]) -> str:
+    """Kind, size and aggregation; of an ensemble its formula and its members, all of which run."""
+    control = ", a control" if facts["control"] else ""
+    if "formula" not in facts:
+        kind, aggregation = facts["kind"].upper(), facts["aggregation"]
+        return f"{kind}, {facts['num_parameters']:,} parameters, aggregation {aggregation}{control}"
+    members = [
+        f"{name} ({one['kind'].upper()}, aggregation {one['aggregation']})" for name, one in facts["members"].items()
+    ]
+    return f"{facts['formula']} of {', '.join(members)}; {facts['num_parameters']:,} parameters in all{control}"
 
 
 def provenance(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:

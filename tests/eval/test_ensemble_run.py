@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prm.eval.evaluate_search import EvalConfig, run_eval
+from prm.eval.report.header import facts
 
 from prm.errors import ConfigError
 from prm.scoring_spec import ScoringSpec
@@ -56,6 +57,14 @@ def test_an_ensemble_is_a_verifier_in_every_table(run: SimpleNamespace) -> None:
         assert line(result, method, "quiet").per_problem == line(result, method, "prm").per_problem
     # What the perfect PRM scores 0 stays 0 in a product.
     assert line(result, "best_of_n", "both").accuracy.mean == line(result, "best_of_n", "prm").accuracy.mean
+
+
+def test_the_header_says_what_an_ensemble_is_made_of_and_counts_all_of_its_members(run: SimpleNamespace) -> None:
+    found = facts(config(run.folder), run.result)
+    assert found["Verifier both"] == (
+        "product(prm,orm) of prm (PRM, aggregation last), orm (ORM, aggregation last); 400 parameters in all"
+    )
+    assert found["Verifier prm"] == "PRM, 100 parameters, aggregation last"
 
 
 def test_no_member_reads_a_sample_twice_for_the_ensemble(world: SimpleNamespace, tmp_path: Path) -> None:
