@@ -314,7 +314,7 @@ def _run_eval(config: EvalConfig, verifiers: Mapping[str, StepVerifier], generat
     result = finished_result(config, settings)
     if result is None:
         run = prepare(config, inputs, verifiers=verifiers, generator=generator)
-        for note in run.left_out:  # now, while there is time to stop
+        for note in run.said_first:  # now, while there is time to stop
             print(f"note: {note}")
         result = evaluate(run)
         write_outputs(run, result, settings)

@@ -34,7 +34,7 @@ def counts_of(run: Run) -> dict[str, int]:
 
 def notes_of(run: Run) -> list[str]:
     """The notes of a run whose methods have run."""
-    notes = list(run.left_out)
+    notes = list(run.said_first)
     for arena in {arena.need_named().source: arena for arena in run.arenas}.values():
         unread = sum(1 for scores in arena.step_scores for found in scores if found is None)
         if unread:

@@ -57,7 +57,8 @@ class Policy:
         binning: how the bins were made; their edges are fixed.
         conditions: what it was made with, and what a run that follows it must have too: generator, verifier,
             sampling, the shape of searches. JSON values.
-        made_on: where it comes from: dataset, number of problems, seed.
+        made_on: where it comes from: dataset, number of problems, seed, and hashes of the problems
+            (`prm.eval.policy_origin`).
     """
 
     measure: Measure

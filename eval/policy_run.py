@@ -26,6 +26,7 @@ from .policy import Policy
 from .policy_conditions import check_conditions, conditions_of, known_before
 from .policy_finding import PolicyFinding
 from .policy_fit import FitSettings, choosable, fit_policy
+from .policy_origin import origin, standing
 from .results import MethodResult, find, method_result
 from .run_settings import evaluated_on
 from .search.base import ProblemResult
@@ -191,8 +192,9 @@ def followed_notes(run: Run, methods: Sequence[MethodResult]) -> list[str]:
         interval = f"{points(gain.mean)} points [{points(gain.low)}, {points(gain.high)}]"
         spent, paid = si(line.bill.flops), si(mean_bill(result.bill for result in best).flops)
         notes.append(
-            f"the policy in {Path(str(run.config.policy)).name} reaches {percent(line.accuracy.mean)} for {spent} "
-            f"FLOPs a problem, {interval} over best-of-{strategy.fixed_n}, which costs {paid}"
+            f"the policy in {Path(str(run.config.policy)).name}{standing(strategy.policy, run.workshop.problems)} "
+            f"reaches {percent(line.accuracy.mean)} for {spent} FLOPs a problem, {interval} over "
+            f"best-of-{strategy.fixed_n}, which costs {paid}"
         )
     return notes
 
@@ -227,11 +229,7 @@ def _made(run: Run, arena: EvalArena, measure: Measure, methods: Sequence[Method
         fitted.bins,
         fitted.plans,
         conditions_of(arena),
-        {
-            "dataset": evaluated_on(run.config),
-            "problems": len(problems),
-            "seed": seed,
-        },
+        origin(evaluated_on(run.config), problems, seed),
     )
     base = {line.n: line.per_problem for line in methods if line.method == run.config.baseline}
     lines = [

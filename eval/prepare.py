@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prm.errors import ConfigError
@@ -22,6 +23,7 @@ from .inputs import Inputs
 from .loading import folds, load_generator, load_verifiers
 from .models import Lazy, NamedVerifier
 from .policy import Policy
+from .policy_origin import cautions
 from .policy_run import check_policies, read_policy
 from .quality import FirstError
 from .search.base import SearchStrategy, StepVerifier
@@ -42,6 +44,7 @@ class Run:
         strategies: those that were asked for.
         ns: the sample counts to report. `search_ns`: the widths of live searches.
         left_out: of a run that asks for no approach: what it goes without, and why.
+        cautions: why following the policy tells less than it seems to.
         policy: the one to be followed. `larger`: what the run is compared with at equal FLOPs.
         repeats: the same run with the other seeds.
     """
@@ -56,9 +59,15 @@ class Run:
     search_ns: list[int]
     first_error: FirstError | None
     left_out: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     policy: Policy | None = None
     larger: Side | None = None
     repeats: tuple[Run, ...] = ()
+
+    @property
+    def said_first(self) -> tuple[str, ...]:
+        """Notes that are known before anything is sampled."""
+        return (*self.left_out, *self.cautions)
 
     @property
     def seeds(self) -> list[int]:
@@ -118,6 +127,7 @@ def prepare(
             search_ns=search_ns,
             first_error=_truth(inputs.problems),
             left_out=left_out,
+            cautions=cautions(policy, inputs.problems, Path(str(config.policy)).name) if policy else (),
             policy=policy,
             larger=larger,
             repeats=repeats,

@@ -109,7 +109,7 @@ TITLES = {
     "early_stop_threshold": "early stopping at a score",
     "compute_optimal_scores": "compute-optimal",
     "compute_optimal_agreement": "compute-optimal by agreement",
-    "compute_optimal_oracle": "compute-optimal (oracle)",
+    "compute_optimal_oracle": "compute-optimal (oracle, upper bound)",
 }
 """As the papers write them; the others are their names without underscores."""
 

@@ -125,10 +125,66 @@ def test_a_policy_is_followed_on_new_problems(made: SimpleNamespace, models: dic
     assert all(bill.flops > spent for bill, spent in zip(line.bills, probed, strict=True))
     assert not {problem.unique_id for problem in result.problems} & {p.unique_id for p in made.result.problems}
     assert any("policy.json reaches" in note and "over best-of-8, which costs" in note for note in result.notes)
+    assert not any("in-sample" in note or "upper bound" in note for note in result.notes)
     # Searches ran on the problems whose bin asks for them alone.
     (grown,) = (tmp_path / "run" / "store").glob("beam_search-4-*")
     hard = len(grown.read_text().splitlines())
     assert 0 < hard < 32
+
+
+@pytest.mark.parametrize(
+    ("by", "options", "said", "standing"),
+    [
+        (
+            "scores",
+            {"skip_problems": 0},
+            ["was made on these problems: what it reaches here"],
+            "in-sample",
+        ),
+        ("scores", {"skip_problems": 24}, ["was made on 8 of these 32 problems: what it reaches here"], "in-sample"),
+        ("oracle", {}, ["is an upper bound, not a method: its oracle"], "upper bound, uses answers"),
+        (
+            "oracle",
+            {"skip_problems": 0},
+            ["is an upper bound, not a method: its oracle", "was made on these problems: what it reaches"],
+            "upper bound, uses answers; in-sample",
+        ),
+    ],
+)
+def test_a_policy_on_problems_that_it_knows_or_with_their_answers_says_so(
+    made: SimpleNamespace,
+    models: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    by: str,
+    options: dict[str, Any],
+    said: list[str],
+    standing: str,
+) -> None:
+    policy = next(one.policy for one in made.result.policies if one.policy.measure.by == by)
+    choices = tuple(Choice("majority" if place else "best_of_n", 4) for place in range(len(policy.bins)))
+    path = replace(policy, budgets=(BudgetPlan(8, 1e9, choices),)).save(tmp_path / "policy.json")
+    result = run_eval(follow(made, tmp_path / "run", policy=str(path), report=True, **options), **models)
+    printed = capsys.readouterr().out
+    page = (tmp_path / "run" / "report.html").read_text()
+    for words in said:
+        assert sum(words in note for note in result.notes) == 1
+        assert words in page and printed.index(f"note: the policy in policy.json {words}") < printed.index("majority")
+    reached = f"The policy in policy.json ({standing}) reaches"
+    assert reached in page and reached.lower() in printed.lower()
+    assert len(result.notes) == len(said) + 1
+    assert ("compute-optimal (oracle, upper bound)" in printed) is (by == "oracle")
+
+
+def test_a_policy_that_does_not_say_what_it_was_made_on_may_be_in_sample(
+    made: SimpleNamespace, models: dict[str, Any], tmp_path: Path
+) -> None:
+    path = made.result.policies[0].policy.save(tmp_path / "policy.json")
+    found = json.loads(path.read_text())
+    assert len(found["made_on"].pop("problem_hashes")) == 32
+    path.write_text(json.dumps(found))
+    result = run_eval(follow(made, tmp_path / "run", policy=str(path), num_problems=4), **models)
+    assert "does not say which problems it was made on" in result.notes[0] and "(may be in-sample)" in result.notes[-1]
 
 
 def test_a_policy_for_other_bins_or_another_verifier_is_refused(
