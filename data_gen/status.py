@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from prm.cards.benchmarks import BENCHMARKS
 from prm.config import run_main
 from prm.errors import ConfigError, DataError, MissingFileError
 from prm.report.formatting import percent, si
@@ -35,7 +36,7 @@ class RunStatus:
 
     Attributes:
         directory: where it writes.
-        stage: `rollout`, `label`, `train` or `eval`.
+        stage: `rollout`, `label`, `train`, `eval` or `bench`.
         state: `finished`, `running`, `stopped`, or `unfinished` where it cannot be told whether it runs.
         lines: what it has done and what is left, as (name, text).
         facts: the same as numbers.
@@ -84,6 +85,8 @@ def _runs_in(directory: Path) -> Iterator[RunStatus]:
         yield _train_status(directory)
     if (directory / "results.json").is_file() or (directory / "store").is_dir():
         yield _eval_status(directory)
+    if any((directory / f"{name}.json").is_file() for name in BENCHMARKS) or (directory / "scores").is_dir():
+        yield _bench_status(directory)
 
 
 def stage_status(directory: Path, stage: str) -> RunStatus:
@@ -213,6 +216,20 @@ def _eval_status(directory: Path) -> RunStatus:
     rows = {path.stem: path.read_bytes().count(b"\n") for path in stores}
     lines = tuple(("done", f"{name}: {count:,} problems") for name, count in rows.items())
     return RunStatus(directory, "eval", UNKNOWN, lines, {"problems": rows})
+
+
+def _bench_status(directory: Path) -> RunStatus:
+    """Of `prm bench`: its headline, or how many solutions the cache of an unfinished run has scores of."""
+    for name, benchmark in BENCHMARKS.items():
+        if found := read_json_object(directory / f"{name}.json"):
+            value, solutions = found.get(benchmark.overall or "best_of_n"), found.get("solutions", "?")
+            number = "undefined" if value is None else percent(value)
+            text = f"{benchmark.title} of {found.get('verifier', '?')}: {number} over {solutions} solutions"
+            return RunStatus(directory, "bench", FINISHED, (("result", text),), {"benchmark": name, "value": value})
+    caches = (directory / "scores").glob("scores-*.jsonl")
+    rows = sum(path.read_bytes().count(b"\n") for path in caches)
+    lines = (("done", f"{rows:,} solutions scored"),)
+    return RunStatus(directory, "bench", UNKNOWN, lines, {"solutions": rows})
 
 
 class _Parser(argparse.ArgumentParser):

@@ -23,13 +23,14 @@ class DataError(PrmError, ValueError):
     Args:
         what: what is wrong, in one clause.
         path: the file it was found in.
-        line: the 1-based line (or row) in that file.
+        line: the 1-based line in that file; with a `unit` of its own (`prm.jsonl.RowNumber`), what that says.
         remedy: what the user can do about it.
     """
 
     def __init__(self, what: str, *, path: str | Path | None = None, line: int | None = None, remedy: str = ""):
         self.what, self.path, self.line, self.remedy = what, path, line, remedy
-        where = "" if path is None else f"{path}, line {line}: " if line is not None else f"{path}: "
+        place = "" if line is None else f", {getattr(line, 'unit', 'line')} {line}"
+        where = "" if path is None else f"{path}{place}: "
         super().__init__(f"{where}{what}" + (f". {remedy}" if remedy else ""))
 
 

@@ -16,6 +16,12 @@ from prm.errors import DataError, MissingFileError
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 files with it
 
 
+class RowNumber(int):
+    """The number of an element of a JSON array, which has no line of its own; `prm.errors` calls it a row."""
+
+    unit = "row"
+
+
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield `(line_number, record)` for every non-blank line of a file of JSON lines, or `(number, record)` for every
     element of a file that is one JSON array; numbers start at 1.
@@ -30,7 +36,8 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as stream:
         if _starts_an_array(stream):
             records = _parse(_decode(stream.read(), path, None), path, None)
-            yield from ((number, _object(record, path, number)) for number, record in enumerate(records, start=1))
+            numbered = ((RowNumber(index), record) for index, record in enumerate(records, start=1))
+            yield from ((number, _object(record, path, number)) for number, record in numbered)
             return
         for number, line in enumerate(stream, start=1):
             if line.strip():

@@ -1,4 +1,4 @@
-"""`docs/comparison.md`: each statement about another project says where it can be read, and each place is one place."""
+"""`docs/comparison.md`: each statement about another project says where it can be read, and each source is a place."""
 
 from __future__ import annotations
 

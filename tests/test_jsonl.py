@@ -38,7 +38,7 @@ def test_lines_and_an_array_give_the_same_rows(tmp_path: Path, name: str, conten
     [
         (b'{"a": 1}\n\n{"a": \n', "line 3: not valid JSON"),
         (b'{"a": 1}\n[1]\n', "line 2: a JSON list, not an object"),
-        (b'[{"a": 1}, 3]', "line 2: a JSON int, not an object"),
+        (b'[{"a": 1}, 3]', "row 2: a JSON int, not an object"),
         (b'[{"a": 1},\n{"a": 2}', "line 2: not valid JSON"),
         (b'{"a": 1}\n' * 5000 + b'{"a": "\xff"}\n', "line 5001: not UTF-8 text"),
         (b'[\n{"a": "\xff"}\n]', "line 2: not UTF-8 text"),

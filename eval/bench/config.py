@@ -85,3 +85,5 @@ class BenchConfig:
             raise ConfigError("fit_files and cross_fit are ProcessBench's; give threshold")
         if self.benchmark == "best_of_n" and given[0]:
             raise ConfigError("best_of_n has no threshold: it takes the highest score")
+        if self.benchmark != "best_of_n" and (self.panel or self.agg_strategy is not None):
+            raise ConfigError(f"panel and agg_strategy are best_of_n's; {self.benchmark} judges steps, not solutions")

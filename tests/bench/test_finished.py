@@ -98,3 +98,10 @@ def test_a_run_that_is_refused_leaves_no_directory(bench: SimpleNamespace, files
     with pytest.raises(ConfigError, match="nowhere: no directory with"):
         main(["--compare", "nowhere", "--output_dir", str(tmp_path / "board")])
     assert not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("options", [{"agg_strategy": "min"}, {"panel": True}])
+def test_an_option_that_would_do_nothing_is_refused(options: dict[str, Any]) -> None:
+    for benchmark in ("processbench", "prmbench"):
+        with pytest.raises(ConfigError, match=f"panel and agg_strategy are best_of_n's; {benchmark} judges steps"):
+            BenchConfig("out", "x", ["y"], benchmark=benchmark, **options)

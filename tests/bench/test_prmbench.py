@@ -91,7 +91,7 @@ def test_runs_are_compared_beside_published_scores(
 def test_a_malformed_row_is_named(
     bench: SimpleNamespace, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=f"line 1: .*{message}"):
+    with pytest.raises(DataError, match=f"row 1: .*{message}"):
         read(config(tmp_path, bench.write([{**ROWS[0], **change}])))
     missing = {key: value for key, value in ROWS[0].items() if key != "modified_question"}
     with pytest.raises(DataError, match="no 'modified_question' in the row"):

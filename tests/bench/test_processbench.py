@@ -79,13 +79,13 @@ def test_an_orm_is_refused(bench: SimpleNamespace, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"problem": "p", "label": 0, "final_answer_correct": True}], "line 1: no 'steps'"),
-        ([ROWS[0], row(["a"], 1)], "line 2: .*label 1 is not -1 or the index of one of its 1 steps"),
+        ([{"problem": "p", "label": 0, "final_answer_correct": True}], "row 1: no 'steps'"),
+        ([ROWS[0], row(["a"], 1)], "row 2: .*label 1 is not -1 or the index of one of its 1 steps"),
         ([row([], -1)], "it has no steps"),
         ([{**row(["a"], -1), "problem": 5}], "problem must be a text"),
         ([{**row(["a"], -1), "steps": "a"}], "steps a list of texts"),
         ([{**row(["a"], -1), "label": "x"}], "label 'x' is not a whole number"),
-        ([5], "line 1: a JSON int, not an object"),
+        ([5], "row 1: a JSON int, not an object"),
         ([], "no rows in it"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_repeated_solution_counts_once_and_one_of_two_labels_is_refused(
     said = "subset: 2 rows repeat a solution, which counts once"
     assert found["notes"] == [said] and f"note: {said}" in capsys.readouterr().out
     contradiction = {**ROWS[1], "id": "y", "label": 2}
-    message = r"(line|row) 5: solution 'y' is 'x' once more, whose label is 1 and not 2. A solution has one first"
+    message = r"row 5: solution 'y' is 'x' once more, whose label is 1 and not 2. A solution has one first"
     with pytest.raises(DataError, match=message):
         run_bench(config(tmp_path, [*ROWS, contradiction]), verifier=verifier)
 

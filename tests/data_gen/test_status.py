@@ -151,6 +151,18 @@ def test_training_and_evaluation_directories_say_what_they_are(tmp_path: Path) -
     assert "2 lines of methods, up to n = 16" in str(status_of(tmp_path / "eval")[0])
 
 
+def test_a_benchmark_says_its_headline_or_how_many_solutions_are_scored(tmp_path: Path) -> None:
+    cache = tmp_path / "bench" / "scores" / "scores-x.jsonl"
+    cache.parent.mkdir(parents=True)
+    cache.write_text('{"key": "a"}\n{"key": "b"}\n{"ke')
+    (unfinished,) = status_of(tmp_path / "bench")
+    assert "bench, unfinished" in str(unfinished) and "2 solutions scored" in str(unfinished)
+    results = {"verifier": "prm", "solutions": 80, "mean_f1": 0.1742}
+    write_json(tmp_path / "bench" / "processbench.json", results)
+    (finished,) = status_of(tmp_path)
+    assert "bench, finished" in str(finished) and "ProcessBench of prm: 17.4% over 80 solutions" in str(finished)
+
+
 def test_the_command_prints_text_or_json(killed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(killed), str(killed)])
     assert capsys.readouterr().out.count("label, stopped") == 2
