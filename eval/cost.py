@@ -193,6 +193,10 @@ def mean_bill(bills: Iterable[Bill]) -> Bill:
     return Bill(**{**means, "cache_bytes": max(row["cache_bytes"] for row in rows)})
 
 
+KINDS = ("generated", "prefilled", "cached", "verifier")
+"""Tokens that are priced, each by its own."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What tokens and machine time cost, in whatever currency; `None` where nobody said.
@@ -213,16 +217,22 @@ class Prices:
             if price is not None and not 0 <= price < math.inf:
                 raise ConfigError(f"price_{name} must be an amount of money, not {price}")
 
+    @property
+    def known(self) -> bool:
+        """Whether anything has a price."""
+        return any(price is not None for price in vars(self).values())
+
     def of(self, bill: Bill) -> float:
         """The money a bill comes to, nan where that is unknown: without prices, and where tokens were spent that have
         none. The price of an hour covers them; a kind of tokens that is free has the price 0."""
-        if all(price is None for price in vars(self).values()):
+        if not self.known or self.missing(bill):
             return math.nan
-        money = bill.seconds / 3600 * self.hour if self.hour is not None else 0.0
-        for name in ("generated", "prefilled", "cached", "verifier"):
-            price, tokens = getattr(self, name), getattr(bill, f"{name}_tokens")
-            if price is not None:
-                money += tokens / 1e6 * price
-            elif tokens and self.hour is None:
-                return math.nan
-        return money
+        money = bill.seconds / 3600 * (self.hour or 0.0)
+        return money + sum(getattr(bill, f"{name}_tokens") / 1e6 * (getattr(self, name) or 0.0) for name in KINDS)
+
+    def missing(self, bill: Bill) -> tuple[str, ...]:
+        """The kinds of tokens that a bill has and that have no price; none where an hour's covers them, and none
+        where nothing has a price."""
+        if self.hour is not None or not self.known:
+            return ()
+        return tuple(name for name in KINDS if getattr(self, name) is None and getattr(bill, f"{name}_tokens"))

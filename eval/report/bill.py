@@ -12,7 +12,8 @@ from prm.report.page import Section, Table
 from ..cost import FLOPS_FORMULA, Bill
 from ..results import MethodResult, method_title
 from .methods import by_method
-from .wording import known
+from .money import MONEY, money_by_line
+from .wording import capital, known
 
 if TYPE_CHECKING:
     from ..run import EvalResult
@@ -27,11 +28,11 @@ TEXT = (
 TOKENS = ("generated", "lookahead", "pruned", "prefilled", "cached", "verifier")
 
 
-def bill_section(result: EvalResult, money: Mapping[str, float] | None = None) -> Section:
+def bill_section(result: EvalResult, unpriced: str = "") -> Section:
     """Every method that spent something, at its largest n.
 
     Args:
-        money: of one problem, by key of the line, where prices are known.
+        unpriced: which prices lack (`money.unpriced_sentence`).
     """
     largest = [lines[-1] for lines in by_method(result.methods)]
     lines = [line for line in largest if line.bill.generated_tokens or line.bill.verifier_tokens]
@@ -43,16 +44,18 @@ def bill_section(result: EvalResult, money: Mapping[str, float] | None = None) -
             "Tokens, means per problem.",
             "tokens.csv",
         ),
-        _flops_table(lines, money),
+        _flops_table(lines, money_by_line(result.analysis)),
     ]
-    return Section("The bill", f"{FLOPS_FORMULA}\n\n{TEXT}", tables=tables)
+    return Section(
+        "The bill", "\n\n".join([FLOPS_FORMULA, TEXT, *([f"{capital(unpriced)}."] if unpriced else [])]), tables=tables
+    )
 
 
-def _flops_table(lines: list[MethodResult], money: Mapping[str, float] | None) -> Table:
+def _flops_table(lines: list[MethodResult], money: Mapping[str, float]) -> Table:
     headers: list[str | Column] = ["method", "verifier"]
     headers += [Column(name, "si") for name in ("generator FLOPs", "verifier FLOPs", "of these for difficulty")]
     headers += [Column("cache at peak", "si", "B"), Column("seconds", "number")]
-    headers += [Column("money", "number")] if money else []
+    headers += [MONEY] if money else []
     rows = [[*_names(line), *_spent(line.bill), *([money.get(line.key)] if money else [])] for line in lines]
     used = [i for i, header in enumerate(headers) if i < 2 or any(row[i] is not None for row in rows)]
     return Table(

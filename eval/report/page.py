@@ -22,6 +22,7 @@ from .equal_flops import needed_sentence
 from .exchange import exchange_section
 from .gains import gains_section
 from .labels import label_section, read_label_report
+from .money import unpriced_sentence
 from .over_optimisation import over_optimisation_section
 from .pictures import accuracy_choices
 from .policy import policy_section
@@ -89,7 +90,7 @@ def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
         sections.append(label_section(read_label_report(config.label_report)))
     if analysis:
         sections.append(certainty_section(analysis, lines))
-    return [*sections, bill_section(result, analysis.money if analysis else None)]
+    return [*sections, bill_section(result, unpriced_sentence(config, result))]
 
 
 def _with_basis(section: Section, basis: str) -> Section:

@@ -17,6 +17,7 @@ from ..analysis.analysis import Analysis
 from ..cost import Bill
 from ..results import MethodResult, method_title
 from .methods import by_method
+from .money import MONEY, money_by_line
 
 if TYPE_CHECKING:
     from ..run import EvalResult
@@ -67,11 +68,10 @@ AXES = (
 
 def axes_of(analysis: Analysis | None) -> tuple[Axis, ...]:
     """The axes of a run: money too, where it knows prices."""
-    money = analysis.money if analysis else None
+    money = money_by_line(analysis)
     if not money:
         return AXES
-    known = dict(money)
-    return (*AXES, Axis("money", "money per problem", lambda line: known.get(line.key, math.nan)))
+    return (*AXES, Axis("money", MONEY.name, lambda line: money.get(line.key, math.nan)))
 
 
 def accuracy_choices(result: EvalResult) -> list[Choice]:

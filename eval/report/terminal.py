@@ -9,6 +9,7 @@ from prm.report.terminal import render_table
 from ..results import MethodResult, method_title
 from .equal_flops import needed_sentence
 from .methods import DRAWN_MEANS, may_stop_early, method_grid
+from .money import money_by_line, unpriced_sentence
 from .wording import basis_text, points_text
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     facts += f"gain over {method_title(config.baseline)} at the same n, paired; costs are means per problem"
     if may_stop_early(lines):
         facts += f"; {DRAWN_MEANS}"
-    parts = [render_table(*method_grid(lines)), facts]
+    parts = [render_table(*method_grid(lines, money_by_line(result.analysis))), facts]
     if result.best:
         parts.append(best_sentence(config, result))
-    parts += filter(None, [needed_sentence(config, result)])
+    parts += filter(None, [needed_sentence(config, result), unpriced_sentence(config, result)])
     return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
 
 

@@ -119,6 +119,13 @@ def test_money_is_unknown_without_prices_and_where_tokens_have_none() -> None:
     assert Prices(generated=10).of(replace(bill, verifier_tokens=0)) == 10
 
 
+def test_it_is_known_which_price_is_missing() -> None:
+    bill = Bill(generated_tokens=1e6, prefilled_tokens=3, verifier_tokens=1)
+    assert Prices(generated=10).missing(bill) == ("prefilled", "verifier")
+    assert Prices(generated=10, prefilled=0, verifier=0).missing(bill) == ()  # no cached tokens, no price for them
+    assert Prices(generated=10, hour=1).missing(bill) == Prices().missing(bill) == ()
+
+
 def test_a_price_below_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match="price_cached must be an amount of money, not -1"):
         Prices(cached=-1)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from prm.eval.cost import Bill
+from prm.eval.cost import Bill, Prices
 from prm.eval.difficulty import Measure
 from prm.eval.exchange import Side, exchange
 from prm.eval.policy_finding import BinLine, BudgetFinding, PolicyFinding
 from prm.eval.report.bill import bill_section
 from prm.eval.report.exchange import exchange_section
+from prm.eval.report.money import unpriced_sentence
 from prm.eval.report.pictures import accuracy_choices
 from prm.eval.report.policy import policy_section
+from prm.eval.report.terminal import terminal_table
 from prm.eval.results import MethodResult, method_result
 from prm.eval.search.base import ProblemResult
 
-from prm.report.formatting import to_csv
+from prm.report.formatting import as_columns, format_rows, to_csv
 from prm.report.page import Figure, Section, render_report
 from prm.stats.intervals import Estimate
 
@@ -108,16 +111,40 @@ def test_the_exchange_has_its_budgets_and_what_they_gain() -> None:
 
 
 def test_the_bill_shows_what_was_spent_and_money_where_prices_are_known() -> None:
-    result = cast(Any, SimpleNamespace(methods=METHODS))
+    result = cast(Any, SimpleNamespace(methods=METHODS, analysis=None))
     tokens, costs = bill_section(result).tables
     assert [getattr(header, "name", header) for header in tokens.headers] == [
         "method", "verifier", "generated tokens", "lookahead tokens", "pruned tokens", "verifier tokens",
     ]  # fmt: skip
     assert list(tokens.rows[-1]) == ["lookahead search @ 4", "prm", 60, 20, 11, 36]
     assert "money" not in to_csv(costs.headers, costs.rows)
-    money = bill_section(result, {one.key: 0.25 for one in METHODS}).tables[1]
-    assert to_csv(money.headers, money.rows).splitlines()[0].endswith("money")
+    result.analysis = SimpleNamespace(money={one.key: 0.00012 for one in METHODS})
+    money = bill_section(result).tables[1]
+    assert to_csv(money.headers, money.rows).splitlines()[0].endswith('"money per 1,000 problems"')
+    assert [str(row[-1]) for row in format_rows(as_columns(money.headers), money.rows)[0]] == ["0.12"] * len(
+        money.rows
+    )
     assert "2500000" in to_csv(money.headers, money.rows)
+
+
+def test_money_stands_in_the_table_of_methods_and_a_missing_price_is_named() -> None:
+    analysis = SimpleNamespace(money={"best_of_n/prm@4": 0.000836, "lookahead/prm@4": math.nan}, gains=())
+    result = SimpleNamespace(
+        methods=METHODS, analysis=analysis, ns=[1, 4], seeds=[0], problems=[None] * 20, best=None, notes=[]
+    )
+    config = SimpleNamespace(
+        baseline="majority", panel=False, rollouts=None, output_dir="x", prices=lambda: Prices(generated=2)
+    )
+    shown = terminal_table(cast(Any, config), cast(Any, result))
+    rows = [row.split() for row in shown.splitlines()]
+    assert next(row for row in rows if row[:1] == ["best-of-n"])[-1] == "0.836"
+    assert next(row for row in rows if row[:1] == ["lookahead"])[-1] == "–"
+    missing = "is unknown for methods that spend tokens without a price: give --price_verifier (0 for what is free)"
+    assert f"money {missing}" in shown
+    said = unpriced_sentence(cast(Any, config), cast(Any, result))
+    assert f"Money {missing}." in bill_section(cast(Any, result), said).text
+    config.prices = lambda: Prices(generated=2, verifier=0)
+    assert "unknown" not in terminal_table(cast(Any, config), cast(Any, result))
 
 
 def test_accuracy_against_money_where_prices_are_known() -> None:
