@@ -12,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 Advance = Callable[[int], None]
 Status = Callable[[], str]
 Clock = Callable[[], float]
 
 EARLY = 0.02  # of the work: before, a rate says nothing of the time that is left, for a search ends many at once
-USUAL_COLUMNS = 100  # room for count, accuracy and rate
 SECONDS_BETWEEN_LINES = 10.0
 """Away from a terminal, at most one line in so many seconds; the last one always comes."""
 
@@ -37,7 +36,7 @@ def progress_bar(
         stream: where to; by default stderr.
     """
     stream = stream or sys.stderr
-    if not stream.isatty():
+    if not _live(stream):
         lines = ProgressLines(label, total, unit, status, stream)
         try:
             yield lines.advance
@@ -46,7 +45,7 @@ def progress_bar(
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, unit=f" {unit}", mininterval=0.2, file=stream, **_width(stream)) as bar:
+    with tqdm(total=total, desc=label, unit=f" {unit}", mininterval=0.2, dynamic_ncols=True, file=stream) as bar:
 
         def say() -> None:
             if status is not None:
@@ -63,14 +62,15 @@ def progress_bar(
             bar.refresh()
 
 
-def _width(stream: TextIO) -> dict[str, Any]:
-    """How wide a live line may be: as wide as the terminal, whenever it is asked. A terminal that nobody told its size
-    (of a container, or under `script`) has 0 columns, and is taken for one of the usual width."""
+def _live(stream: TextIO) -> bool:
+    """Whether a line can be written over: on a terminal that knows its width. One that nobody told its size (of a
+    container, or under `script`) has 0 columns, and no room for a live line."""
+    if not stream.isatty():
+        return False
     try:
-        columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):  # none is known here: tqdm has its own ways to find out
-        columns = 1
-    return {"dynamic_ncols": True} if columns else {"ncols": USUAL_COLUMNS}
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):  # not known here; tqdm has its own ways to find out
+        return True
 
 
 class ProgressLines:

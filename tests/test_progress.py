@@ -7,6 +7,7 @@ import io
 import os
 import re
 import struct
+import sys
 import termios
 
 import pytest
@@ -76,23 +77,30 @@ def test_a_terminal_has_one_live_line_with_count_status_and_time() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
-@pytest.mark.parametrize("columns", [0, 100])
-def test_the_last_live_line_has_what_came_of_the_last_units_on_a_terminal_of_any_width(columns: int) -> None:
-    """Units are counted while they are made, and graded behind that."""
+def shown_on_a_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a terminal of that width gets of a stage whose units are counted while they are made, and graded after."""
     controller, terminal = os.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24 if columns else 0, columns, 0, 0))
     graded = [0]
-    with (
-        os.fdopen(terminal, "w") as stream,
-        progress_bar("samples", 8, "solution", lambda: f"{graded[0]}/8 graded", stream=stream) as advance,
-    ):
-        for count in (4, 4):
-            advance(count)
-            graded[0] += count
+    with os.fdopen(terminal, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress_bar("samples", 8, "solution", lambda: f"{graded[0]}/8 graded") as advance:
+            for count in (4, 4):
+                advance(count)
+                graded[0] += count
     seen = os.read(controller, 100_000).decode()
     os.close(controller)
-    lines = [line for line in re.split(r"[\r\n]+", seen) if line.strip()]
-    assert lines[-1].startswith("samples: 100%") and "8/8" in lines[-1] and "8/8 graded" in lines[-1]
+    return seen.replace("\r\n", "\n")
+
+
+def test_the_last_live_line_has_what_came_of_the_last_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = shown_on_a_terminal(100, monkeypatch).rstrip("\n").split("\r")[-1]
+    assert last.startswith("samples: 100%") and "8/8 [" in last and "8/8 graded" in last
+
+
+def test_a_terminal_that_does_not_know_its_width_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = shown_on_a_terminal(0, monkeypatch)
+    assert re.fullmatch(r"samples: 8 solutions in .*, 8/8 graded\n", seen)
 
 
 def test_a_tally_says_problems_accuracy_with_its_interval_and_tokens_a_second() -> None:
