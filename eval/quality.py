@@ -16,9 +16,18 @@ import numpy as np
 
 from prm.stats.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability_table
 from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
-from prm.stats.ranking import auprc_of_wrong, auroc, aurocs_per_group, first_error_f1, first_error_from_scores
+from prm.stats.ranking import (
+    NO_ERROR,
+    auprc_of_wrong,
+    auroc,
+    aurocs_per_group,
+    f1_of_accuracies,
+    first_error_f1,
+    first_error_from_scores,
+)
 from prm.verifier import StepScores
 
+from .bench.resample import Draw, IntArray, intervals, rows_per_problem, share
 from .search.base import Candidates
 
 FirstError = Callable[[str, Sequence[str]], int]
@@ -55,8 +64,10 @@ class VerifierQuality:
         n_solutions: distinct finished solutions that were scored.
         solution_auroc, solution_auroc_within: aggregated score against the final answer's verdict.
         step_auroc, step_auroc_within: step scores against the truth of each step; PRMs only.
-        first_error: ProcessBench's F1 and its two accuracies and counts, at the verifier's threshold; PRMs only.
+        first_error: the F1 of finding the first wrong step in these samples, its two accuracies and their counts, as
+            ProcessBench defines them, at the verifier's threshold; PRMs only.
         solution_calibration, step_calibration: the same scores and truths, read as chances.
+        first_error_intervals: of the F1 and the accuracies, those that are defined.
     """
 
     n_solutions: int
@@ -67,6 +78,7 @@ class VerifierQuality:
     first_error: dict[str, float | None] | None = None
     solution_calibration: Calibration | None = None
     step_calibration: Calibration | None = None
+    first_error_intervals: dict[str, Estimate] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,6 +93,8 @@ class VerifierQuality:
             if values[name]:
                 bins = tuple(ReliabilityBin(**row) for row in values[name]["bins"])
                 values[name] = Calibration(**{**values[name], "bins": bins})
+        if bars := values.get("first_error_intervals"):
+            values["first_error_intervals"] = {name: Estimate(**bar) for name, bar in bars.items()}
         return cls(**values)
 
 
@@ -105,6 +119,7 @@ def verifier_quality(
     step_labels: list[int] = []
     step_groups: list[int] = []
     predicted, true = [], []
+    names: list[str] = []
     for group, (pool, solutions, scored) in enumerate(zip(pools, steps, step_scores, strict=True)):
         # The last index of each set of equal solutions; any would do.
         for solution, index in {solution: index for index, solution in enumerate(solutions)}.items():
@@ -122,6 +137,7 @@ def verifier_quality(
             step_groups += [group] * len(solution)
             predicted.append(first_error_from_scores(found.scores, threshold))
             true.append(error)
+            names.append(str(group) if clusters is None else clusters[group])
     return VerifierQuality(
         len(scores),
         _overall(scores, labels, groups, seed, clusters),
@@ -131,6 +147,7 @@ def verifier_quality(
         _first_error(predicted, true),
         _calibration(scores, labels),
         _calibration(marks, step_labels),
+        _first_error_intervals(predicted, true, names, seed),
     )
 
 
@@ -179,3 +196,22 @@ def _first_error(predicted: list[int], true: list[int]) -> dict[str, float | Non
         return None
     found = asdict(first_error_f1(predicted, true))
     return {name: None if math.isnan(value) else value for name, value in found.items()}
+
+
+def _first_error_intervals(
+    predicted: list[int], true: list[int], clusters: list[str], seed: int
+) -> dict[str, Estimate] | None:
+    """Of what `_first_error` gives the numbers that are defined, with problems drawn whole."""
+    if not true:
+        return None
+    hits, wrong = np.array(predicted) == np.array(true), np.array(true) != NO_ERROR
+    sizes = {kind: rows_per_problem(np.array(clusters)[wrong == kind].tolist()) for kind in (True, False)}
+
+    def statistic(rows: IntArray, draw: Draw) -> Mapping[str, float]:
+        drawn, kinds = hits[rows], wrong[rows]
+        on_wrong, on_right = (share(drawn[kinds == kind], draw, sizes[kind]) for kind in (True, False))
+        f1 = f1_of_accuracies(on_wrong, on_right)
+        return {"f1": f1, "accuracy_wrong": on_wrong, "accuracy_correct": on_right}
+
+    found = intervals(statistic, [""] * len(true), clusters, resamples=200, seed=seed)
+    return {name: bar for name, bar in found.items() if not math.isnan(bar.mean)} or None

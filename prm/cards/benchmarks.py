@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.cards.facts import read_json
-from prm.cards.tables import Table, markdown_table, number
+from prm.cards.tables import Table, decimals, markdown_table, number
 from prm.errors import DataError, HubError, MissingFileError
 from prm.fingerprint import fingerprint as fingerprint_of
 
@@ -47,6 +47,7 @@ class BenchRow:
         wrong_found: ProcessBench's: of those with a mistake, the share whose first wrong step was found.
         right_accepted: ProcessBench's: of those without one, the share in which no step was called wrong.
         headline: the benchmark's number, with its 95% interval.
+        wrong_found_interval, right_accepted_interval: theirs; `None` where an older run did not write them down.
     """
 
     subset: str
@@ -55,6 +56,8 @@ class BenchRow:
     right_accepted: float | None
     headline: float | None
     interval: tuple[float, float] | None
+    wrong_found_interval: tuple[float, float] | None = None
+    right_accepted_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class BenchResults:
 
     def rows(self) -> Iterator[BenchRow]:
         for subset, found in self.content["subsets"].items():
+            bars = found.get("intervals") or {}
             yield BenchRow(
                 subset,
                 found.get("solutions"),
@@ -78,6 +82,8 @@ class BenchResults:
                 found.get("all_correct_accuracy"),
                 found.get("headline", found.get("first_error_f1")),
                 _bar(found.get("interval")),
+                _bar(bars.get("first_error_accuracy")),
+                _bar(bars.get("all_correct_accuracy")),
             )
 
     def overall(self) -> tuple[float | None, tuple[float, float] | None]:
@@ -156,7 +162,10 @@ def _best_of_n(run: BenchResults) -> str:
 def _processbench(run: BenchResults) -> str:
     rows = []
     for row in run.rows():
-        shares = [_share(row.wrong_found), _share(row.right_accepted)]
+        shares = [
+            _estimate(row.wrong_found, row.wrong_found_interval),
+            _estimate(row.right_accepted, row.right_accepted_interval),
+        ]
         rows.append([row.subset, _count(row), *shares, _estimate(row.headline, row.interval)])
     mean, bar = run.overall()
     if mean is not None:
@@ -187,8 +196,8 @@ def _bar(interval: Any) -> tuple[float, float] | None:
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else decimals(value)
 
 
 def _estimate(value: float | None, bar: tuple[float, float] | None) -> str:
-    return _share(value) + (f" [{bar[0]:.3f}, {bar[1]:.3f}]" if bar else "")
+    return _share(value) + (f" [{decimals(bar[0])}, {decimals(bar[1])}]" if bar else "")

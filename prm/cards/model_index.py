@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from prm.cards.benchmarks import BenchResults
 from prm.cards.facts import VerifierFacts, without_local_paths
+from prm.cards.held_out import METRIC_NAMES, published_metrics
 from prm.cards.results import Results
 from prm.cards.tables import words
-from prm.cards.training import METRIC_NAMES
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -89,9 +89,10 @@ def _benchmarked(facts: VerifierFacts, bench: Sequence[BenchResults]) -> Iterato
 
 
 def _held_out(facts: VerifierFacts) -> Iterator[EvalResult]:
-    """The training's own evaluation; labels of single sources and what has no name in a card are left to its file."""
+    """The training's own evaluation, of what is published; labels of single sources and what has no name in
+    a card are left to its file."""
     data = without_local_paths((facts.metrics.get("data") or {}).get("dataset_name")) or "training data"
-    for metric, found in (facts.metrics.get("eval") or {}).items():
+    for metric, found in published_metrics(facts.metrics).items():
         value = found.get("value", found.get("mean")) if isinstance(found, Mapping) else found
         if metric in METRIC_NAMES and isinstance(value, int | float) and not isinstance(value, bool):
             yield _entry(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.cards.facts import read_json
-from prm.cards.tables import Table, markdown_table, number, words
+from prm.cards.tables import Table, decimals, markdown_table, number, words
 from prm.errors import DataError, HubError, MissingFileError
 
 RESULTS_FILE = "results.json"
@@ -83,6 +83,7 @@ def verdict(results: Results) -> str:
         return ""
     best = max(lines, key=lambda line: line["gain"]["mean"])
     said = f"Best of its methods: {words(best['method'])}, {_gain(best['gain'])} over {words(run['baseline'])}."
+    said += _over_controls(results, best["method"])
     prms = [facts for facts in run["verifiers"].values() if facts["kind"] == "prm" and not facts["control"]]
     if len(lines) == 1 or not run.get("best") or f"/{results.verifier}@" not in run["best"]["key"] or len(prms) > 1:
         return said
@@ -90,8 +91,15 @@ def verdict(results: Results) -> str:
     return f"{said} With the method chosen on other problems: {_gain(run['best']['held_out_gain'])}."
 
 
+def _over_controls(results: Results, method: str) -> str:
+    """What a method gains over the same one with each control, for a baseline alone may flatter it."""
+    mine = f"{method}/{results.verifier}@"
+    found = [row for row in results.content.get("controls") or [] if row["method"].startswith(mine)]
+    return "".join(f" Over the control {_parts(row['control'])[1]}: {_gain(row['difference'])}." for row in found)
+
+
 def _gain(gain: Mapping[str, Any]) -> str:
-    clear = "clear of zero" if gain["low"] > 0 or gain["high"] < 0 else "not clear of zero"
+    clear = "clear of zero" if gain["low"] > 0 else "below zero" if gain["high"] < 0 else "not clear of zero"
     return f"{estimate(gain, signed=True)} ({clear})"
 
 
@@ -103,19 +111,26 @@ def result_tables(results: Results) -> list[Table]:
     if quality:
         tables.append(Table("Telling right from wrong", markdown_table(["", ""], quality)))
     controls = [
-        [words(row["method"]), words(row["control"]), estimate(row["difference"], signed=True)]
+        [_parts(row["method"])[0], _parts(row["control"])[1], estimate(row["difference"], signed=True)]
         for row in run.get("controls") or []
         if f"/{results.verifier}@" in row["method"]
     ]
+    told = f"Accuracy of this verifier minus that of the control, by the same method at n = {run['n']}."
     if controls:
-        tables.append(Table("Against controls", markdown_table(["method", "control", "difference"], controls)))
+        tables.append(Table("Against controls", markdown_table(["method", "control", "difference"], controls), told))
     return tables
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """Method and verifier of `best_of_n/shuffled@16`."""
+    method, _, rest = key.partition("/")
+    return words(method), words(rest.rpartition("@")[0])
 
 
 def estimate(value: Mapping[str, Any], *, signed: bool = False) -> str:
     """A mean with its interval, three decimals each."""
-    form = "+.3f" if signed else ".3f"
-    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+    mean, low, high = (decimals(value[key], signed=signed) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _methods(results: Results) -> str:
@@ -150,14 +165,19 @@ def _quality(quality: Mapping[str, Any]) -> list[list[str]]:
         "step_auroc": "AUROC of steps, all problems together",
     }
     rows = [[text, estimate(quality[key])] for key, text in names.items() if quality.get(key)]
-    return rows + _first_error(quality.get("first_error") or {})
+    return rows + _first_error(quality.get("first_error") or {}, quality.get("first_error_intervals") or {})
 
 
-def _first_error(found: Mapping[str, Any]) -> list[list[str]]:
-    """ProcessBench's numbers as sentences, each share with what it is a share of."""
+def _first_error(found: Mapping[str, Any], bars: Mapping[str, Any]) -> list[list[str]]:
+    """Finding the first wrong step as sentences, each share with what it is a share of. An older run has no intervals
+    of them."""
     names = {
-        "f1": "F1 of finding the first wrong step (ProcessBench's)",
+        "f1": "F1 of finding the first wrong step, in this run's samples",
         "accuracy_wrong": f"First wrong step found, in {number(found.get('n_wrong'))} solutions that have one",
         "accuracy_correct": f"No step called wrong, in {number(found.get('n_correct'))} solutions without a mistake",
     }
-    return [[text, number(found[key])] for key, text in names.items() if found.get(key) is not None]
+    return [
+        [text, estimate(bars[key]) if bars.get(key) else f"{decimals(found[key])} (its interval was not measured)"]
+        for key, text in names.items()
+        if found.get(key) is not None
+    ]

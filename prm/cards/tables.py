@@ -9,10 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """A titled Markdown table; the title may be empty."""
+    """A titled Markdown table, with what is to be known first; title and text may be empty, and the table where there
+    is a text."""
 
     title: str
     markdown: str
+    text: str = ""
 
 
 def number(value: Any) -> str:
@@ -27,6 +29,12 @@ def number(value: Any) -> str:
         return ", ".join(number(item) for item in value)
     text = str(value)
     return text if text == text.strip() and "\n" not in text else f"`{text!r}`"  # whitespace that one should see
+
+
+def decimals(value: float, *, signed: bool = False) -> str:
+    """Three decimals; what rounds to zero has no sign."""
+    text = f"{value:+.3f}" if signed else f"{value:.3f}"
+    return "0.000" if float(text) == 0 else text
 
 
 def cell(text: str) -> str:

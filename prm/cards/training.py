@@ -1,30 +1,18 @@
-"""What the card says of the training: the data, the settings a reader asks for, and the held-out metrics.
+"""What the card says of the training: the data, the settings a reader asks for, and on what it ran.
 
 Everything else is in `train_metrics.json`, which is published with the weights. What a file lacks is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prm.cards.tables import Table, markdown_table, number, show, words
+from prm.cards.held_out import held_out_tables
+from prm.cards.tables import Table, markdown_table, number, show
 
-METRIC_NAMES = {
-    "loss": "Loss, in nats per label",
-    "step_accuracy": "Accuracy of steps",
-    "accuracy": "Accuracy of solutions",
-    "brier": "Brier score (lower is better)",
-    "ece": "Expected calibration error (lower is better)",
-    "auroc": "AUROC",
-    "auroc_within": "AUROC within a problem (chance: 0.5)",
-    "auprc_of_wrong": "AUPRC of what is wrong",
-    "base_rate_of_wrong": "Share of what is wrong (the AUPRC of a scorer without skill)",
-    "first_error_f1": "F1 of finding the first wrong step (ProcessBench's)",
-    "first_error_f1_fitted": "The same at a threshold fitted on other problems",
-    "accuracy_fitted": "Accuracy of solutions at a threshold fitted on other problems",
-}
 _SETTINGS = {
+    "loss": "Loss function",
     "learning_rate": "Learning rate",
     "lr_scheduler_type": "Schedule",
     "warmup_steps": "Warm-up",
@@ -43,20 +31,18 @@ _SETTINGS = {
 
 def training_tables(metrics: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> list[Table]:
     """Tables of a `train_metrics.json`, none where it is empty, and of the `train_run.json` beside it."""
-    measured = [(_metric(name), show(value)) for name, value in metrics.get("eval", {}).items()]
-    rows = {
-        "Data": _data(metrics.get("data", {})),
-        "Settings": _settings(metrics),
-        "Measured on held-out rows, with 95% intervals": measured,
-        "Compute and versions": _compute(record or {}) if metrics else [],
-    }
-    return [Table(title, markdown_table(["", ""], found)) for title, found in rows.items() if found]
+    data, settings = _data(metrics.get("data", {})), _settings(metrics)
+    compute = _compute(record or {}) if metrics else []
+    return [
+        *_table("Data", data),
+        *_table("Settings", settings),
+        *held_out_tables(metrics),
+        *_table("Compute and versions", compute),
+    ]
 
 
-def _metric(name: str) -> str:
-    """`auroc`, or `monte_carlo/auroc` for the labels of one source."""
-    source, _, metric = name.rpartition("/")
-    return METRIC_NAMES.get(metric, words(metric)) + (f", labels of {source}" if source else "")
+def _table(title: str, rows: list[tuple[str, str]]) -> list[Table]:
+    return [Table(title, markdown_table(["", ""], rows))] if rows else []
 
 
 def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -66,7 +52,8 @@ def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Sampled with", data.get("generator")),
         ("Completions for each step", data.get("completions_per_step")),
         ("Solutions for each problem", data.get("solutions_per_problem")),
-        ("Share of right labels, against the truth", data.get("label_accuracy")),
+        ("Steps labelled as the truth has it", data.get("label_accuracy")),
+        ("Labels, taken as right or wrong", _hard(data.get("datasets") or [])),
         ("Trained on", _count(data.get("train", {}))),
         ("Held out", _count(data.get("eval", {}))),
         ("Left out", ", ".join(f"{count:,} {why}" for why, count in (data.get("dropped_rows") or {}).items())),
@@ -82,15 +69,30 @@ def _count(counts: Mapping[str, Any]) -> str:
     if "groups" in counts:
         text += f" of {counts['groups']:,} problems"
     if "labels" in counts:
-        text += f", {counts['labels']:,} labels ({counts['mean_target']:.1%} right), {counts['tokens']:,} tokens"
+        text += f", {counts['labels']:,} labels (mean label {counts['mean_target']:.3f}), {counts['tokens']:,} tokens"
     if counts.get("truncated_rows"):
         text += f"; {counts['truncated_rows']:,} of them cut to the longest row"
     return text
 
 
+def _hard(datasets: Sequence[Mapping[str, Any]]) -> str:
+    """Hard labels of all rows; of a soft label, whether any completion reached the answer."""
+    counts = [found["labels"] for found in datasets if "labels" in found]
+    right, wrong, unknown = (sum(one[kind] for one in counts) for kind in ("correct", "wrong", "unknown"))
+    if not right + wrong:
+        return ""
+    text = f"{right:,} right, {wrong:,} wrong ({right / (right + wrong):.1%} right)"
+    return text + (f"; {unknown:,} steps without one" if unknown else "")
+
+
 def _settings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     settings, parameters, course = (metrics.get(name, {}) for name in ("hyperparameters", "parameters", "training"))
-    rows = [(text, settings[name]) for name, text in _SETTINGS.items() if name in settings]
+    shown = dict(settings)
+    if (warmup := settings.get("warmup_steps")) is not None:
+        shown["warmup_steps"] = f"{warmup:g} steps" if warmup >= 1 else f"{warmup:.1%} of the steps"
+    if "max_length" in settings:
+        shown["max_length"] = f"{settings['max_length']:,}"
+    rows = [(text, shown[name]) for name, text in _SETTINGS.items() if name in shown]
     if "trainable" in parameters:
         trained = f"{parameters['trainable']:,} of {parameters['total']:,}"
         rows.insert(0, ("Parameters trained", trained))
@@ -100,7 +102,7 @@ def _settings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if settings.get("after_first_error") == "drop":
         rows.append(("Labels behind the first wrong step", "left out"))
     if "steps" in course:
-        epochs = f" ({number(course['epochs'])} epochs)" if course.get("epochs") is not None else ""
+        epochs = f" (epochs: {number(course['epochs'])})" if course.get("epochs") is not None else ""
         rows.append(("Optimiser steps", f"{course['steps']:,}{epochs}"))
     if course.get("final_loss") is not None:
         rows.append(("Last training loss", course["final_loss"]))

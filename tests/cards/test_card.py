@@ -16,7 +16,7 @@ from prm.eval.search.base import ProblemResult
 
 from prm.cards.card import card_for, front_matter
 from prm.cards.facts import count_parameters, read_facts, without_local_paths
-from prm.cards.results import read_results, result_tables, verdict
+from prm.cards.results import estimate, read_results, result_tables, verdict
 from prm.cards.snippet import Snippet
 from prm.cards.tables import markdown_table, show
 from prm.errors import DataError, HubError, MissingFileError
@@ -81,7 +81,7 @@ def test_the_card_shows_gains_with_intervals_costs_and_controls(
     assert "1.000" not in card  # the accuracy of another verifier
     assert "Best of its methods: beam search, +0.300 [" in card and "(clear of zero)" in card
     assert "chosen on other problems: +0.300" in card
-    assert "| beam search/prm@16 | beam search/shuffled@16 | +0.300 [" in card
+    assert "| beam search | shuffled | +0.300 [" in card and "Over the control shuffled: +0.300 [" in card
     assert "- prm could not read 3 samples" in card and "40 problems of `arithmetic/test`" in card
 
 
@@ -174,10 +174,19 @@ def test_a_gain_that_is_not_clear_is_called_so(tmp_path: Path) -> None:
     for line in content["methods"]:
         if line["gain"]:
             line["gain"] = {"mean": 0.01, "low": -0.02, "high": 0.04, "n": 40}
+    (control,) = content["controls"]
+    control["difference"] = {"mean": -0.1, "low": -0.2, "high": -0.04, "n": 40}
     (run / "results.json").write_text(json.dumps({**content, "best": None}))
     assert verdict(read_results(run, "aa")) == (
-        "Best of its methods: beam search, +0.010 [-0.020, +0.040] (not clear of zero) over majority."
+        "Best of its methods: beam search, +0.010 [-0.020, +0.040] (not clear of zero) over majority. "
+        "Over the control shuffled: -0.100 [-0.200, -0.040] (below zero)."
     )
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    found = {"mean": -0.0003, "low": -0.0006, "high": 0.00049}
+    assert estimate(found, signed=True) == estimate(found) == "0.000 [-0.001, 0.000]"
+    assert estimate({"mean": 0.1, "low": -0.0, "high": 0.2}, signed=True) == "+0.100 [0.000, +0.200]"
 
 
 def test_a_run_of_other_weights_is_refused(tmp_path: Path) -> None:
@@ -238,6 +247,10 @@ def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[...
             "completions_per_step": 8,
             "label_accuracy": {"mean": 0.91, "low": 0.9, "high": 0.92, "n": 50},
             "digest": "90432eb1c5b342ee",
+            "datasets": [
+                {"labels": {"wrong": 8_000, "correct": 30_000, "unknown": 10}},
+                {"labels": {"wrong": 1_000, "correct": 3_000, "unknown": 0}},
+            ],
             "shuffled_labels": True,
             "dropped_rows": {"truncated": 3},
             "train": counts,
@@ -245,6 +258,8 @@ def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[...
         },
         "hyperparameters": {
             "learning_rate": 1e-05,
+            "warmup_steps": 0.03,
+            "max_length": 4096,
             "head_init_tokens": ["-", "+"],
             "adam_beta1": 0.9,
             "dtype": "float32",
@@ -265,16 +280,19 @@ def test_the_training_is_told_in_a_readers_words(tiny_verifier_dir: Callable[...
         "Problems from | arithmetic, train",
         "Sampled with | gen13",
         "Completions for each step | 8",
-        "Share of right labels, against the truth | 0.91 [0.9, 0.92]",
-        "Trained on | 12,000 solutions of 300 problems, 40,000 labels (62.5% right), 99,000 tokens",
+        "Steps labelled as the truth has it | 0.91 [0.9, 0.92]",
+        "Labels, taken as right or wrong | 33,000 right, 9,000 wrong (78.6% right); 10 steps without one",
+        "Trained on | 12,000 solutions of 300 problems, 40,000 labels (mean label 0.625), 99,000 tokens",
         "Left out | 3 truncated",
         "Learning rate | 1e-05",
+        "Warm-up | 3.0% of the steps",
+        "Longest row, in tokens | 4,096",
         "Head started from the language model's rows of | -, +",
         "Precision | float32 weights, bf16 mixed precision",
         "Parameters trained | 10 of 1,000",
-        "Optimiser steps | 7 (2 epochs)",
-        "AUROC | 0.8123 [0.78, 0.84]",
-        "Loss, in nats per label | 0.5",
+        "Optimiser steps | 7 (epochs: 2)",
+        "AUROC | 0.812 [0.780, 0.840]",
+        "Loss, in nats per label | 0.500",
         "Expected calibration error (lower is better), labels of judge | 0.125",
     ):
         assert f"| {row} |" in card
@@ -296,12 +314,13 @@ def test_first_wrong_steps_are_told_as_shares_of_something(tmp_path: Path) -> No
     run = write_run(tmp_path / "eval", {"prm": "aa"})
     content = json.loads((run / "results.json").read_text())
     found = {"f1": 0.75, "accuracy_wrong": 0.625, "accuracy_correct": None, "n_wrong": 32, "n_correct": 0}
-    content["verifiers"]["prm"]["quality"] = {"first_error": found}
+    bars = {"f1": {"mean": 0.75, "low": 0.7, "high": 0.8, "n": 40}}
+    content["verifiers"]["prm"]["quality"] = {"first_error": found, "first_error_intervals": bars}
     (run / "results.json").write_text(json.dumps(content))
     (table,) = [t.markdown for t in result_tables(read_results(run, "aa")) if t.title == "Telling right from wrong"]
     assert table.splitlines()[2:] == [
-        "| F1 of finding the first wrong step (ProcessBench's) | 0.75 |",
-        "| First wrong step found, in 32 solutions that have one | 0.625 |",
+        "| F1 of finding the first wrong step, in this run's samples | 0.750 [0.700, 0.800] |",
+        "| First wrong step found, in 32 solutions that have one | 0.625 (its interval was not measured) |",
     ]
 
 

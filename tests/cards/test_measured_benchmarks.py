@@ -96,6 +96,13 @@ def test_the_cards_rows_are_those_of_the_run(
         assert any(line.startswith(f"| {subset} | {len(own)} |") and shown in line for line in card.splitlines()), (
             shown
         )
+        if benchmark == "processbench":
+            for name, share in (
+                ("first_error_accuracy", row.wrong_found),
+                ("all_correct_accuracy", row.right_accepted),
+            ):
+                low, high = run.content["subsets"][subset]["intervals"][name]
+                assert low <= share <= high and f"| {share:.3f} [{low:.3f}, {high:.3f}] |" in card
     overall, bar = run.overall()
     if benchmark == "prmbench":
         assert set(parts) == set(KINDS) and overall is not None and bar is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prm.eval.evaluate_search import EvalConfig, run_eval
+from prm.eval.quality import VerifierQuality
 from prm.eval.run import EvalResult
 
 from prm.errors import ConfigError, DataError
@@ -124,7 +125,13 @@ def test_verifier_quality_is_measured_within_problems_and_against_the_truth(fini
     assert perfect.first_error["f1"] == 1.0
     assert blind.solution_auroc.mean == blind.step_auroc_within.mean == 0.5
     assert blind.first_error["f1"] == 0.0
-    assert orm.step_auroc is None and orm.first_error is None
+    assert orm.step_auroc is None and orm.first_error is None and orm.first_error_intervals is None
+    for found in (perfect, blind):
+        bars = found.first_error_intervals
+        assert {name: bar.mean for name, bar in bars.items()} == {name: found.first_error[name] for name in bars}
+        assert set(bars) == {"f1", "accuracy_wrong", "accuracy_correct"}
+        assert all(0 < bar.high - bar.low < 1 for bar in bars.values())  # never certain, though all were alike
+    assert VerifierQuality.from_dict(perfect.to_dict()) == perfect
     assert perfect.step_calibration.ece == perfect.step_calibration.brier == 0.0
     assert perfect.step_calibration.auprc_of_wrong == 1.0
     assert blind.solution_calibration.brier == 0.25

@@ -185,11 +185,12 @@ def eval_run(folder: Path, directory: Path) -> Path:
 
 
 def bench_run(folder: Path, directory: Path) -> Path:
-    """`prm bench` on two solutions, the one with a mistake in its second step."""
+    """`prm bench` on four solutions, two of them with a mistake."""
     steps = ["a7+5=12", "b12-3=8", "A: 8"]
     rows = [
-        {"id": str(label), "problem": PROBLEM, "steps": steps, "label": label, "final_answer_correct": label < 0}
-        for label in (1, -1, 0, -1)
+        {"id": str(index), "problem": f"{index}a+5b-3c*2", "steps": steps, "label": label}
+        | {"final_answer_correct": label < 0}
+        for index, label in enumerate((1, -1, 0, -1))
     ]
     write_jsonl(folder / "chains.jsonl", rows)
     files = [str(folder / "chains.jsonl")]
@@ -207,7 +208,8 @@ def test_benchmark_rows_are_in_the_card_and_of_these_weights(
     push(directory, bench_results=[str(run)])
     files = logged_in.repos["user/my-prm"].files
     card = files["README.md"].decode()
-    assert f"| chains | 4 | {measured['first_error_accuracy']:.3f} |" in card
+    low, high = measured["intervals"]["first_error_accuracy"]
+    assert f"| chains | 4 | {measured['first_error_accuracy']:.3f} [{low:.3f}, {high:.3f}] |" in card
     front = yaml.safe_load(card.split("---\n")[1])
     (entry,) = front["model-index"][0]["results"]
     assert entry["dataset"] == {"name": "ProcessBench, chains", "type": "Qwen/ProcessBench", "config": "chains"}
