@@ -45,7 +45,7 @@ def cautions(policy: Policy, problems: Sequence[Problem], file: str) -> tuple[st
     elif seen:
         whose = "these problems" if seen == len(problems) else f"{seen:,} of these {len(problems):,} problems"
         found.append(
-            f"the policy in {file} was made on {whose}: what it reaches here is in-sample. The run that made it "
+            f"the policy in {file} was made on {whose}: what it reaches on them is in-sample. The run that made it "
             "reports it held out; for new problems use --skip_problems, or others"
         )
     return tuple(found)
@@ -55,7 +55,10 @@ def standing(policy: Policy, problems: Sequence[Problem]) -> str:
     """The same in a few words, behind a number; empty for new problems and a difficulty that needs no answers."""
     seen = seen_problems(policy, problems)
     words = ["upper bound, uses answers"] if policy.measure.oracle else []
-    words += ["may be in-sample"] if seen is None else ["in-sample"] if seen else []
+    if seen is None:
+        words.append("may be in-sample")
+    elif seen:
+        words.append("in-sample" if seen == len(problems) else "partly in-sample")
     return f" ({'; '.join(words)})" if words else ""
 
 

@@ -138,10 +138,10 @@ def test_a_policy_is_followed_on_new_problems(made: SimpleNamespace, models: dic
         (
             "scores",
             {"skip_problems": 0},
-            ["was made on these problems: what it reaches here"],
+            ["was made on these problems: what it reaches on"],
             "in-sample",
         ),
-        ("scores", {"skip_problems": 24}, ["was made on 8 of these 32 problems: what it reaches here"], "in-sample"),
+        ("scores", {"skip_problems": 24}, ["was made on 8 of these 32 problems: what it reaches"], "partly in-sample"),
         ("oracle", {}, ["is an upper bound, not a method: its oracle"], "upper bound, uses answers"),
         (
             "oracle",
