@@ -86,6 +86,15 @@ def test_beyond_its_curve_a_reference_stands_at_the_end_and_it_is_said(
     assert gain.difference.mean == pytest.approx(0.9 - 0.1 * n / 4)
 
 
+@pytest.mark.parametrize(("flops", "matched"), [(16.1, True), (16.3, False), (1.005, True), (0.9, False)])
+def test_what_differs_by_less_than_a_hundredth_is_the_same(line: Any, flops: float, matched: bool) -> None:
+    votes = [line("majority", k, [0.1], flops=float(k)) for k in (1, 4, 16)]
+    gain = Spending.of([*votes, line("dvts", 16, [0.9], flops=flops, verifier="p")]).gain(
+        line("dvts", 16, [0.9], flops=flops, verifier="p"), references(votes)[0]
+    )
+    assert gain is not None and gain.matched is matched
+
+
 def test_it_is_known_with_how_many_samples_the_vote_would_spend_as_much(line: Any) -> None:
     votes = [line("majority", k, [0.1], flops=20.0 + 10 * k) for k in (1, 4, 16)]  # a prompt, and each sample alike
     for spent, needed in ((260.0, 24), (450.0, 43), (180.0, 16)):
