@@ -84,10 +84,9 @@ def _verifier(facts: Mapping[str, Any]) -> str:
     if "formula" not in facts:
         kind, aggregation = facts["kind"].upper(), facts["aggregation"]
         return f"{kind}, {facts['num_parameters']:,} parameters, aggregation {aggregation}{control}"
-    members = [
-        f"{name} ({one['kind'].upper()}, aggregation {one['aggregation']})" for name, one in facts["members"].items()
-    ]
-    return f"{facts['formula']} of {', '.join(members)}; {facts['num_parameters']:,} parameters in all{control}"
+    folds = ", ".join(f"{one['aggregation']} of {name}" for name, one in facts["members"].items())
+    formula = facts["formula"].replace(",", ", ")
+    return f"{formula}, {facts['num_parameters']:,} parameters in all, aggregation {folds}{control}"
 
 
 def provenance(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from prm.report.formatting import Column, Value
 from prm.report.page import Table
 
 from ..results import MethodResult, method_title
-from .money import MONEY, money_by_line
+from .money import MONEY
 from .wording import capital, known
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def method_grid(
     lines: Sequence[MethodResult], money: Mapping[str, float] | None = None
 ) -> tuple[list[Column], list[list[Value]]]:
     """Columns, and a row for each line; how many solutions were drawn is a column where a method may stop early, and
-    money (`money.money_by_line`) where it is known."""
+    money (`money.money_by_line`) where it is given."""
     used = [i for i, column in enumerate(HEADERS) if column.name != DRAWN or may_stop_early(lines)]
     rows = [_row(line) for line in lines]
     if not money:
@@ -82,7 +82,7 @@ def _table(
 ) -> Table:
     best = [i for i, line in enumerate(lines) if result.best and line.key == result.best.key]
     name = f"All {len(lines)} lines, every n" if folded else ""
-    return Table(*method_grid(lines, money_by_line(result.analysis)), caption, csv_name, best, name)
+    return Table(*method_grid(lines), caption, csv_name, best, name)
 
 
 def by_method(methods: Sequence[MethodResult]) -> list[list[MethodResult]]:

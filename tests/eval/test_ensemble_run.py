@@ -61,9 +61,7 @@ def test_an_ensemble_is_a_verifier_in_every_table(run: SimpleNamespace) -> None:
 
 def test_the_header_says_what_an_ensemble_is_made_of_and_counts_all_of_its_members(run: SimpleNamespace) -> None:
     found = facts(config(run.folder), run.result)
-    assert found["Verifier both"] == (
-        "product(prm,orm) of prm (PRM, aggregation last), orm (ORM, aggregation last); 400 parameters in all"
-    )
+    assert found["Verifier both"] == ("product(prm, orm), 400 parameters in all, aggregation last of prm, last of orm")
     assert found["Verifier prm"] == "PRM, 100 parameters, aggregation last"
 
 
