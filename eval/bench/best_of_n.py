@@ -69,7 +69,7 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
     kind = f"score (step scores folded by {how!r})" if opened.verifier.spec.kind == "prm" else "score"
     summary = {
         "thresholds": [],
-        "threshold_choice": f"none needed: the highest {kind} is taken",
+        "threshold_choice": f"no threshold: the highest {kind} is taken",
         "solutions": len(records),
         "subsets": subsets,
         "best_of_n": best["headline"],

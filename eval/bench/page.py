@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from prm.report.formatting import Column, percent, points
 from prm.report.page import Figure, Section, Table, render_report
@@ -15,21 +16,60 @@ TITLES = {"processbench": "ProcessBench", "prmbench": "PRMBench", "best_of_n": "
 _ALL = "all"
 
 
-def render(summary: Summary) -> str:
-    """The page."""
+EXPLAINED = {
+    "processbench": "First error found: of the solutions with an error, the share whose first wrong step was named. "
+    "Right accepted: of those without one, the share in which no step was called wrong. A step is called wrong below "
+    "the threshold. F1 is the harmonic mean of the two shares (arXiv 2412.06559).",
+    "prmbench": "A step is called wrong below the threshold. PRMScore is half the F1 of right steps and half that of "
+    "wrong ones, over the pooled steps of a category; a dimension is the mean of its categories (arXiv 2501.03124).",
+    "best_of_n": "Of n samples of a problem the one with the highest score is taken; majority takes the most frequent "
+    "answer, and pass@n is what no selection beats. Means are over every n of a problem's samples (arXiv 2305.20050).",
+}
+"""What the columns of a benchmark's table are, and where it was published."""
+
+
+def render(summary: Summary, run: Mapping[str, Any] | None = None) -> str:
+    """The page.
+
+    Args:
+        run: what `run.json` holds.
+    """
     title = TITLES[summary["benchmark"]]
     found = results_of(summary)
     caption = f"{title}: 95% intervals, problems drawn with replacement."
     table = Table(found.headers, found.rows, caption, f"{summary['benchmark']}.csv")
-    facts = {"verifier": summary["verifier"], "weights": summary["fingerprint"] or "in memory"}
+    facts = {"verifier": summary["verifier"], "files": len(summary["settings"]["files"])}
+    if started := (run or {}).get("started"):
+        facts["measured"] = started[:10]
+    text = "\n\n".join([EXPLAINED[summary["benchmark"]], *map(_sentence, found.notes)])
     return render_report(
         title,
         f"Of {summary['verifier']}",
         _lead(summary),
-        [Section("Results", "\n\n".join(found.notes), tables=[table]), *quality_sections(_qualities(summary))],
+        [Section("Results", text, tables=[table]), *quality_sections(_qualities(summary))],
         {**facts, "seed": summary["config"]["seed"]},
         footer="Run again with the same configuration to get the same numbers.",
+        provenance=_provenance(summary, run or {}),
     )
+
+
+def _provenance(summary: Summary, run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The verifier, every file with its hash, the settings, and what they ran with."""
+    config, settings = summary["config"], summary["settings"]
+    plain = {name: value for name, value in config.items() if value not in (None, "", [], False)}
+    made = {name: str(run[name]) for name in ("command", "started", "seconds", "git_commit") if run.get(name)}
+    groups = {
+        "Verifier": {"path": config["prm_path"], "weights": summary["fingerprint"] or "in memory"},
+        "Files": dict([*settings["files"], *settings["fit_files"]]),
+        "Settings": {name: " ".join(one) if isinstance(one, list) else str(one) for name, one in plain.items()},
+        "Run": made,
+        "Versions": {name: str(version) for name, version in run.get("versions", {}).items()},
+    }
+    return {name: values for name, values in groups.items() if values}
+
+
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."
 
 
 def quality_sections(qualities: Mapping[str, Quality]) -> list[Section]:

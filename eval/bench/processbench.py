@@ -87,7 +87,7 @@ def measure(config: BenchConfig, opened: Opened) -> tuple[list[dict[str, Any]], 
             for name, part in subsets.items()
         },
         "notes": [
-            f"{name}: {repeats} rows repeat a solution, which counts once"
+            f"rows of {name} that repeat a solution (it counts once): {repeats}"
             for name, part in subsets.items()
             if (repeats := sum(row.repeats for row in part))
         ],

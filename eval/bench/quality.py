@@ -9,7 +9,7 @@ otherwise. Intervals draw problems whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm.stats.association import within_group_correlation
-from prm.stats.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability_table
-from prm.stats.intervals import Estimate, bootstrap_statistic
-from prm.stats.ranking import Ranked, auroc_within_groups
+from prm.stats.calibration import ReliabilityBin, Scored
+from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic, reflected
+from prm.stats.ranking import Ranked, aurocs_per_group
 
 _RESAMPLES = 200
 
@@ -73,6 +73,7 @@ class Quality:
     Attributes:
         n, wrong: items, and the share of wrong ones, which is the AUPRC of a scorer without skill.
         auroc, auroc_within: over all pairs, and over pairs of one problem.
+        ece, brier: calibration error over bins of equal mass, and mean squared error.
         place, steps, characters: rank correlation of the score with a step's place in right solutions, and of a
             solution's score with its length.
     """
@@ -80,10 +81,10 @@ class Quality:
     n: int
     wrong: float
     auroc: Estimate | None
-    auroc_within: float | None
+    auroc_within: Estimate | None
     auprc_of_wrong: Estimate | None
-    ece: float
-    brier: float
+    ece: Estimate
+    brier: Estimate
     place: Estimate | None
     steps: Estimate | None
     characters: Estimate | None
@@ -96,7 +97,7 @@ class Quality:
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Quality:
         """Inverse of `to_dict`."""
-        names = ("auroc", "auprc_of_wrong", "place", "steps", "characters")
+        names = ("auroc", "auroc_within", "auprc_of_wrong", "ece", "brier", "place", "steps", "characters")
         estimates = {name: Estimate(**row[name]) if row[name] else None for name in names}
         return cls(**{**row, **estimates, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})
 
@@ -106,33 +107,33 @@ def quality_of(judged: Judged, *, seed: int = 0) -> Quality | None:
     if not judged.scores:
         return None
     scores, labels = np.array(judged.scores), np.array(judged.labels)
-    within = auroc_within_groups(scores, labels, np.array(judged.problems))
-    ranked = Ranked.of(scores, labels)
-    n = len(scores)
+    within = aurocs_per_group(scores, labels, np.array(judged.problems))
+    ranked, scored = Ranked.of(scores, labels), Scored.of(scores, labels)
+    both = len(set(judged.labels)) == 2
 
-    def over(name: str) -> Estimate | None:
-        if len(set(judged.labels)) < 2:
-            return None
-
-        def measure(rows: NDArray[np.int64]) -> float:
-            weights = np.bincount(rows, minlength=n)
-            return ranked.auroc(weights) if name == "auroc" else ranked.auprc_of_wrong(weights).value
-
-        return bootstrap_statistic(measure, n, resamples=_RESAMPLES, seed=seed, clusters=judged.problems)
+    def over(measure: Callable[[NDArray[np.int64]], float]) -> Estimate:
+        n = len(scores)
+        return bootstrap_statistic(
+            lambda rows: measure(np.bincount(rows, minlength=n)),
+            n,
+            resamples=_RESAMPLES,
+            seed=seed,
+            clusters=judged.problems,
+        )
 
     place, steps, characters = _associations(judged, seed)
     return Quality(
-        n,
+        len(scores),
         float((labels == 0).mean()),
-        over("auroc"),
-        None if math.isnan(within) else within,
-        over("auprc_of_wrong"),
-        expected_calibration_error(scores, labels),
-        brier_score(scores, labels),
+        over(ranked.auroc) if both else None,
+        bootstrap_mean(within, seed=seed) if within.size else None,
+        over(lambda weights: ranked.auprc_of_wrong(weights).value) if both else None,
+        reflected(over(lambda weights: scored.calibration_error(weights=weights))),
+        over(lambda weights: float(np.average((scores - labels) ** 2, weights=weights))),
         place,
         steps,
         characters,
-        tuple(reliability_table(scores, labels)),
+        tuple(scored.table()),
     )
 
 

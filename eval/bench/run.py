@@ -9,13 +9,14 @@ The results are `processbench.json` with `processbench.jsonl`, or those of the b
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prm.fingerprint import fingerprint
-from prm.run_record import RunRecord, other_run, output_directory
+from prm.run_record import RUN_FILE, RunRecord, other_run, output_directory
 
 from ..identity import split_name
 from ..search.base import StepVerifier
@@ -39,7 +40,6 @@ def run_bench(config: BenchConfig, *, verifier: StepVerifier | None = None) -> d
         ConfigError: the output directory holds a finished run with other settings, and `overwrite` is not set.
     """
     from .benchmark import BENCHMARK_OF
-    from .page import render
     from .table import table_of
 
     with output_directory(config.output_dir) as folder:
@@ -49,7 +49,7 @@ def run_bench(config: BenchConfig, *, verifier: StepVerifier | None = None) -> d
         if summary is None:
             summary = _measure(config, folder, settings, verifier)
         elif not (folder / REPORT).is_file():
-            (folder / REPORT).write_text(render(summary), encoding="utf-8")
+            _write_page(folder, summary)
     print(table_of(summary))
     return summary
 
@@ -61,7 +61,6 @@ def _measure(
     from prm.jsonl import write_json, write_jsonl
 
     from .benchmark import BENCHMARK_OF
-    from .page import render
     from .verifiers import open_verifier
 
     record = RunRecord(seed=config.seed)
@@ -79,10 +78,21 @@ def _measure(
         (folder / f"{name}.json").unlink(missing_ok=True)
         (folder / f"{name}.jsonl").unlink(missing_ok=True)
     write_jsonl(folder / f"{config.benchmark}.jsonl", records)
-    (folder / REPORT).write_text(render(summary), encoding="utf-8")
     record.write(folder)
+    _write_page(folder, summary)
     write_json(folder / f"{config.benchmark}.json", summary)
     return summary
+
+
+def _write_page(folder: Path, summary: dict[str, Any]) -> None:
+    """`report.html`, from the results and from `run.json`, where that is still there."""
+    from .page import render
+
+    try:
+        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        run = {}
+    (folder / REPORT).write_text(render(summary, run), encoding="utf-8")
 
 
 def _finished(config: BenchConfig, folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -40,18 +40,22 @@ def estimate(value: float | None, bar: Sequence[float] | None, n: int) -> Estima
     return Estimate(value, bar[0], bar[1], n) if value is not None and bar else value
 
 
+POLICY = {
+    "steps_with_separator": "steps of {name} with the verifier's separator in them (read as a space)",
+    "blank_steps": "blank steps of {name} (scored like the step before)",
+    "too_long": "solutions of {name} too long for the verifier (accepted throughout)",
+}
+"""What was done with what the verifier cannot read as it is."""
+
+
 def policy_notes(name: str, found: Mapping[str, Any]) -> list[str]:
-    """What was done with steps that the verifier cannot read as they are."""
-    return [
-        f"{name}: {found[what]} {what.replace('_', ' ')}; docs/benchmarks.md says how they are read"
-        for what in ("steps_with_separator", "blank_steps", "too_long")
-        if found[what]
-    ]
+    """How much of it there was."""
+    return [f"{said.format(name=name)}: {found[what]}" for what, said in POLICY.items() if found[what]]
 
 
 def _processbench(summary: Summary) -> Results:
     rows: list[Row] = []
-    notes = [f"threshold: {summary['threshold_choice']}"]
+    notes = [_threshold(summary)]
     for name, found in summary["subsets"].items():
         bars, n = found["intervals"], found["solutions"]
         keys = ("first_error_accuracy", "all_correct_accuracy", "first_error_f1")
@@ -65,11 +69,16 @@ def _processbench(summary: Summary) -> Results:
     headers: Headers = [
         "subset",
         Column("solutions", "integer"),
-        Column("wrong", "percent"),
-        Column("right", "percent"),
+        Column("first error found", "percent"),
+        Column("right accepted", "percent"),
         Column("F1", "percent"),
     ]
     return Results(headers, rows, notes)
+
+
+def _threshold(summary: Summary) -> str:
+    """How it was chosen; best-of-n has none, and says what is taken."""
+    return f"threshold: {summary['threshold_choice']}" if summary["thresholds"] != [] else summary["threshold_choice"]
 
 
 def _prmbench(summary: Summary) -> Results:
@@ -81,7 +90,7 @@ def _prmbench(summary: Summary) -> Results:
         rows.append([name, None, estimate(found["prm_score"], found["interval"], solutions)])
     rows.append(["overall", solutions, estimate(summary["prm_score"], summary["mean_interval"], solutions)])
     headers: Headers = ["category", Column("solutions", "integer"), Column("PRMScore", "percent")]
-    notes = [f"threshold: {summary['threshold_choice']}", *policy_notes("prmbench", summary["counts"])]
+    notes = [_threshold(summary), *policy_notes("prmbench", summary["counts"])]
     return Results(headers, rows, notes)
 
 
@@ -99,9 +108,11 @@ def _best_of_n(summary: Summary) -> Results:
         Column("gain over majority", "points"),
         Column("pass@n", "percent"),
     ]
-    notes = [f"threshold: {summary['threshold_choice']}"]
+    notes = [_threshold(summary)]
     if summary["too_long"]:
-        notes.append(f"{summary['too_long']} solutions are too long for the verifier")
+        notes.append(
+            f"{summary['too_long']} solutions are too long for the verifier, and taken where there is no other"
+        )
     return Results(headers, rows, notes)
 
 

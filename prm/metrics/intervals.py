@@ -13,7 +13,7 @@ from prm.metrics.points import FITTED_NAME, held_out_half, metrics_of
 from prm.metrics.predictions import Array, Predictions
 from prm.stats import ranking
 from prm.stats.calibration import Scored
-from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic
+from prm.stats.intervals import Estimate, bootstrap_mean, bootstrap_statistic, reflected
 from prm.stats.thresholds import first_errors
 
 Statistic = Callable[[Any], float]
@@ -72,7 +72,7 @@ def _at_own_thresholds(
     every = _statistics(predictions, threshold_N)
     wanted = {name: every[name] for name in (*LOWER_IS_BETTER, *AT_THRESHOLD[kind])}
     bars = _bootstrapped(predictions, wanted, resamples)
-    bars["ece"] = _reflected(bars["ece"])
+    bars["ece"] = reflected(bars["ece"])
     return {
         name: {"value": bar.mean, "low": bar.low, "high": bar.high, "n": bar.n}
         for name, bar in bars.items()
@@ -85,7 +85,7 @@ def _bars(predictions: Predictions, kind: Kind, threshold: float, resamples: int
     every = _statistics(predictions, threshold)
     bars = _bootstrapped(predictions, {name: every[name] for name in every if name in point}, resamples)
     if "ece" in bars:
-        bars["ece"] = _reflected(bars["ece"])
+        bars["ece"] = reflected(bars["ece"])
     if "auroc_within" in point:
         bars["auroc_within"] = bootstrap_mean(ranking.aurocs_per_group(*predictions.labelled()))
     if FITTED_NAME[kind] in point and (split := held_out_half(predictions, kind)):
@@ -157,10 +157,3 @@ def _mean_over(values_NS: Array, counted_NS: Array) -> Statistic:
         return float(sums[rows].sum() / count) if count else math.nan
 
     return mean
-
-
-def _reflected(bar: Estimate) -> Estimate:
-    """The basic bootstrap interval, 2 x - high to 2 x - low. A mean of absolute values is biased upwards, and in a
-    resample as much again as in the data: percentiles would lie above the number they belong to."""
-    low, high = max(0.0, 2 * bar.mean - bar.high), 2 * bar.mean - bar.low
-    return Estimate(bar.mean, min(low, bar.mean), max(high, bar.mean), bar.n)

@@ -224,6 +224,13 @@ def bootstrap_statistic(
     return Estimate(float(statistic(np.arange(n))), low, high, len(members))
 
 
+def reflected(bar: Estimate) -> Estimate:
+    """The basic bootstrap interval, 2 x - high to 2 x - low. A mean of absolute values is biased upwards, and in a
+    resample as much again as in the data: percentiles would lie above the number they belong to."""
+    low, high = max(0.0, 2 * bar.mean - bar.high), 2 * bar.mean - bar.low
+    return Estimate(bar.mean, min(low, bar.mean), max(high, bar.mean), bar.n)
+
+
 def wilson(successes: float, n: int, *, confidence: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval (1927), which stays honest at 0 and 1 and for small n. Of n shares,
     each in [0, 1], the successes are the sum.

