@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from prm.eval.evaluate_search import EvalConfig, run_eval
 
+from prm.report.page import Section, Table, render_report
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium to look at pages with")
 
@@ -146,3 +148,12 @@ def test_print_holds_every_figure_of_a_choice_and_every_folded_table(pages: Simp
     chromium("--no-pdf-header-footer", f"--print-to-pdf={unfolded.with_suffix('.pdf')}", unfolded.as_uri())
     counts = [len(re.findall(rb"/Type\s*/Page\b", path.read_bytes())) for path in (pdf, unfolded.with_suffix(".pdf"))]
     assert counts[0] == counts[1] > 5
+
+
+def test_a_table_in_print_begins_on_the_page_that_has_room_and_goes_on_over_the_next(tmp_path: Path) -> None:
+    rows = [[f"row {number}", number] for number in range(30)]  # more than half a page
+    tables = [Table(["name", "value"], rows, "A table.", f"{place}.csv") for place in range(3)]
+    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(render_report("t", "", "", [Section("Tables", tables=tables)], {}))
+    chromium("--no-pdf-header-footer", f"--print-to-pdf={pdf}", page.as_uri())
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) < len(tables)
