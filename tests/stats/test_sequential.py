@@ -145,7 +145,7 @@ def test_many_orders_at_once_stop_where_each_does_by_itself(seed: int, weighted:
     )
     accuracy, lengths = walked(classes, weights.tolist(), n, lambda first, second: lead(first, second) >= 0.95, seed)
     assert found.accuracy == pytest.approx(accuracy, abs=1e-12)
-    assert found.shares == tuple(np.bincount(lengths, minlength=n + 1)[1:] / 300)
+    assert found.shares == tuple(np.bincount(lengths, minlength=n + 1)[1:] / len(lengths))
 
 
 def test_a_rule_that_never_stops_is_the_estimator_it_shortens() -> None:
@@ -205,3 +205,10 @@ def test_a_window_of_one_and_too_large_an_n_are_refused() -> None:
     for rule in (vote_until_sure, lambda *given: first_above(WEIGHTS, CORRECT, given[2], threshold=0.5)):
         with pytest.raises(ConfigError, match="between 1 and the 6"):
             rule(CLASSES, CORRECT, 7)
+
+
+def test_one_draw_is_the_mean_of_all_samples() -> None:
+    classes = [0, 0, 1, 2, 2, 2, -1]
+    correct = [label == 0 for label in classes]
+    assert vote_until_sure(classes, correct, 1, subsets=100).accuracy == pytest.approx(2 / 7, abs=1e-12)
+    assert vote_by_windows(classes, correct, 1, window=2, subsets=100).accuracy == pytest.approx(2 / 7, abs=1e-12)
