@@ -21,7 +21,6 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True, system=_BOXED), _EXTRA, split_on="\n\n"),
-        rule="chat with the boxed-answer system prompt; <extra_0> after each step; there, softmax of two logits",
         source="https://huggingface.co/Qwen/Qwen2.5-Math-PRM-7B (model card), arXiv 2501.07301",
         architectures=("Qwen2ForProcessRewardModel",),
         needs_tokens=(_EXTRA,),
@@ -33,7 +32,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True), _EXTRA, split_on="\n\n"),
-        rule="as Qwen2.5-Math-PRM, without a system turn of its own: the chat template writes its default one",
+        note="no system turn of its own: the chat template writes its default one",
         source="https://github.com/Gen-Verse/ReasonFlux, ReasonFlux_PRM/README.md and utils/rm_utils.py (read in the "
         "mirror CloudEngineHub/ReasonFlux), arXiv 2506.18896",
         architectures=("Qwen2ForProcessRewardModel",),
@@ -49,8 +48,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         step_format=StepFormat(
             PromptFormat(_PROBLEM), " ки", before_first=" ", between="\n", split_on="\n", whole_text=True
         ),
-        rule="question, space, steps each ending with ' ки' in one text; at the token ки (12902), softmax of the "
-        "next-token logits of ids 648 '+' and 387 '-'",
+        token_ids={" ки": 12902, "▁+": 648, "▁-": 387},
         source="https://huggingface.co/peiyi9979/math-shepherd-mistral-7b-prm (model card), arXiv 2312.08935",
         architectures=("MistralForCausalLM",),
         needs_tokens=("▁ки", "▁+", "▁-"),
@@ -64,8 +62,6 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         step_format=StepFormat(
             PromptFormat(_PROBLEM, chat=True), "", before_first=" ", split_on="\n\n", turn_answer="+"
         ),
-        rule="question and first step, then each step, as turns of the user's that the assistant answers with '+'; "
-        "one position before each '+', softmax of the next-token logits of '+' and '-'",
         source="https://github.com/RLHFlow/RLHF-Reward-Modeling, math-rm/prm_evaluate.py",
         architectures=("LlamaForCausalLM",),
         needs_tokens=("<|eot_id|>",),
@@ -76,8 +72,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM + "\n", bos=True), "\n"),
-        rule="BOS, problem, newline, steps each with the id of a newline; there, sigmoid of the value head; a blank "
-        "line, which their program scores as a step, is none here",
+        note="a blank line, which their program scores as a step, is none here",
         source="https://github.com/SkyworkAI/skywork-o1-prm-inference, README.md, vllm_add_dummy_model/prm_model.py "
         "(read there), model_utils/io_utils.py and prm_model.py (read in copies that name it)",
         architectures=("Qwen2ForPrmModel",),
@@ -90,8 +85,6 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM), "\n"),
-        rule="problem (BOS where the tokenizer has one), steps each followed by the ids of a newline; at the last of "
-        "them, softmax of two logits",
         source="https://github.com/huggingface/trl, docs/source/prm_trainer.md and PRMTrainer of 1.13",
         architectures=("Qwen2ForTokenClassification",),
     ),
@@ -104,7 +97,6 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM), "\n\n"),
-        rule="as trl-prm, with a blank line after each step",
         source="https://github.com/huggingface/search-and-learn, recipes/training/README.md and "
         "Qwen2.5-Math-1.5B-Instruct-PRM/prm_qwen_math_1p5b_instruct.sh (--step_separator)",
         architectures=("Qwen2ForTokenClassification",),
@@ -115,7 +107,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM), "\n", split_on="\n\n"),
-        rule="as trl-prm with steps that blank lines separate, whose own newlines stay; the published score s is "
+        note="steps are what blank lines separate, and keep their own newlines; the published score s is "
         "p(correct) - p(wrong), here it is p(correct), which is (s + 1) / 2",
         source="https://github.com/CJReinforce/PURE, openrlhf/trainer/ppo_utils/experience_maker.py "
         "(prm_step_separator), https://huggingface.co/jinachris/PURE-PRM-7B (model card), arXiv 2504.15275",
@@ -127,7 +119,6 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="prm",
         head="token_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM + "\n\n"), "\n\n"),
-        rule="problem and a blank line, the id of a blank line after each step; there, sigmoid of one logit",
         source="https://github.com/yyDing1/SCAN-PRM, src/eval_utils/gen_utils.py and src/train_prm/prm_dataset.py, "
         "arXiv 2509.16548; no name of its weights on the Hub was found",
         architectures=("Qwen2ForTokenClassification",),
@@ -142,7 +133,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         head="reward_tokens",
         reward_tokens=("-", "+"),
         step_format=StepFormat(PromptFormat(_PROBLEM + " \n\n"), " \n\n\n\n", split_on="\n\n"),
-        rule="' \\n\\n\\n\\n' after each step; there, softmax of the next-token logits of ids 12 '-' and 10 '+'",
+        token_ids={" \n\n\n\n": 23535, "-": 12, "+": 10},
         source="https://github.com/UW-Madison-Lee-Lab/VersaPRM, README.md (checkpoints); its first home "
         "https://github.com/mtzig/MultiDomainPRM, evaluation/prm_models/prm_llama.py, "
         "evaluation/get_rewards_reasoning_step.py and qwen_train/prm_datasets.py, arXiv 2502.06737",
@@ -154,7 +145,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="orm",
         head="sequence_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True, system=_BOXED), "\n\n", closing="<|im_end|>\n"),
-        rule="the whole chat, closed; at its last token the one logit, here through a sigmoid",
+        note="the published score is the logit itself, in the same order",
         source="https://github.com/QwenLM/Qwen2.5-Math, README.md; the head: "
         "https://github.com/vllm-project/vllm, vllm/model_executor/models/qwen2_rm.py",
         architectures=("Qwen2ForRewardModel",),
@@ -168,8 +159,7 @@ PUBLIC_FORMATS: tuple[PublicFormat, ...] = (
         kind="orm",
         head="sequence_classification",
         step_format=StepFormat(PromptFormat(_PROBLEM, chat=True, system=_CHECKED), "\n\n", closing="<|im_end|>\n"),
-        rule="the whole chat with a system prompt of its own, closed; at its last token the one logit, here through "
-        "a sigmoid",
+        note="the published score is the logit itself, in the same order",
         source="https://huggingface.co/nvidia/AceMath-7B-RM (model card; its example was read in programs that copy "
         "it), arXiv 2412.15084",
         architectures=("Qwen2ForSequenceClassification",),

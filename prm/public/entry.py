@@ -18,11 +18,12 @@ class PublicFormat:
     """One way of reading, and the checkpoints that are read so.
 
     Attributes:
-        name: as in `--format` and in `prm formats`.
+        name: as in `--prm_format` and in `prm formats`.
         checkpoints: names on the Hub, for which nothing needs to be detected.
         kind, head, step_format, reward_tokens, threshold, aggregation, max_length: as in a scoring spec.
-        rule: how the authors read it, in words.
-        source: where they say so.
+        source: where the authors say how they read it.
+        note: what differs knowingly, or what the other fields do not say; `prm.public.rule` says the rest.
+        token_ids: ids of texts in the real tokenizer, where the source gives them. They are shown, not used.
         architectures: what `architectures` of its config.json holds, for copies and relatives under other names.
         needs_tokens: tokens that the vocabulary of such a copy must have.
         num_labels: of a classification head; scores are the softmax of the second of two, or the sigmoid of one.
@@ -36,10 +37,11 @@ class PublicFormat:
     kind: Kind
     head: Head
     step_format: StepFormat
-    rule: str
     source: str
     architectures: tuple[str, ...]
     needs_tokens: tuple[str, ...] = ()
+    note: str = ""
+    token_ids: Mapping[str, int] = field(default_factory=dict)
     reward_tokens: tuple[str, str] | None = None
     num_labels: int = 2
     layers: HeadLayers = "linear"

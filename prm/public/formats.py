@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prm.public.entries import PUBLIC_FORMATS
 from prm.public.entry import PublicFormat
+from prm.public.rule import rule_lines
 
 
 @dataclass
@@ -21,11 +22,8 @@ def describe(entry: PublicFormat) -> str:
     """One entry as text."""
     lines = [
         f"{entry.name}  ({entry.kind.upper()}, {entry.verified})",
-        *(
-            f"  {checkpoint}"
-            for checkpoint in entry.checkpoints or ("by its format only: no name on the Hub is known",)
-        ),
-        f"  rule: {entry.rule}",
+        *(f"  {checkpoint}" for checkpoint in entry.checkpoints or _NAMELESS),
+        *(f"  {line}" for line in rule_lines(entry)),
         f"  source: {entry.source}",
     ]
     return "\n".join(lines)

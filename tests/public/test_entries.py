@@ -246,6 +246,6 @@ def test_every_entry_is_listed_with_its_rule_and_source(capsys: pytest.CaptureFi
     main([])
     printed = capsys.readouterr().out
     for entry in PUBLIC_FORMATS:
-        assert entry.name in printed and entry.rule in printed and entry.source in printed
+        assert entry.name in printed and entry.note in printed and entry.source in printed
         assert entry.read_with_real_tokenizer or "unverified against the real tokenizer" in printed
     assert len({entry.name for entry in PUBLIC_FORMATS}) == len(PUBLIC_FORMATS)
