@@ -151,8 +151,8 @@ def test_print_holds_every_figure_of_a_choice_and_every_folded_table(pages: Simp
 
 
 def test_a_table_in_print_begins_on_the_page_that_has_room_and_goes_on_over_the_next(tmp_path: Path) -> None:
-    rows = [[f"row {number}", number] for number in range(30)]  # more than half a page
-    tables = [Table(["name", "value"], rows, "A table.", f"{place}.csv") for place in range(3)]
+    rows = [[f"row {number}", number] for number in range(20)]  # two thirds of a page
+    tables = [Table(["name", "value"], rows, "A table.", f"{place}.csv") for place in range(5)]
     page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
     page.write_text(render_report("t", "", "", [Section("Tables", tables=tables)], {}))
     chromium("--no-pdf-header-footer", f"--print-to-pdf={pdf}", page.as_uri())
