@@ -12,6 +12,7 @@ import io
 import os
 import select
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def parse_config(
     path, arguments = take_option(arguments, "--config", "one recipe: --config recipe.yaml")
     _check_options(arguments, known)
     parser = TrlParser(kinds, prog=prog)
+    _let_lists_be_empty(parser, kinds)
     if defaults:
         parser.set_defaults_with_config(**defaults)
     if path is not None:
@@ -66,6 +68,15 @@ def parse_config(
     for config in configs:
         _expand_embedded_models(config)
     return configs if several else configs[0]
+
+
+def _let_lists_be_empty(parser: ArgumentParser, kinds: Sequence[type]) -> None:
+    """Where a list is empty by default, the option alone empties what a recipe says."""
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    empty = {field.name for field in fields if field.default_factory is list}
+    for action in parser._actions:
+        if action.dest in empty and action.nargs == "+":
+            action.nargs = "*"
 
 
 def _about(prog: str) -> str:

@@ -46,6 +46,11 @@ def test_the_recipe_sets_defaults_and_the_command_line_overrides_them(recipe: Pa
     assert config == Config(output_dir="from_recipe", num_problems=9, prm_path=["a", "b"], chat=True)
 
 
+def test_an_option_alone_empties_a_list_of_the_recipe(recipe: Path) -> None:
+    config = parse_config(Config, ["--config", str(recipe), "--prm_path", "--chat"])
+    assert (config.prm_path, config.chat) == ([], True)
+
+
 def test_an_unknown_key_suggests_the_nearest(recipe: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key 'num_problem'; did you mean 'num_problems'"):
         parse_config(Config, ["--output_dir", "x", "--num_problem", "3"])
