@@ -75,7 +75,9 @@ class Leaderboard:
 
 def board_table(board: Leaderboard) -> str:
     """What `prm bench --compare` prints."""
-    parts = [render_table(*_rows(board))]
+    parts = [render_table(*_run_rows(board))] if board.runs else []
+    if board.published:
+        parts.append(render_table(*_published_rows(board)))
     if board.differences:
         parts.append(render_table(*_difference_rows(board)))
     return "\n\n".join([*parts, "\n".join([_lead(board), *(f"note: {note}" for note in _notes(board))])])
@@ -83,39 +85,49 @@ def board_table(board: Leaderboard) -> str:
 
 def render(board: Leaderboard) -> str:
     """`leaderboard.html`."""
-    headers, rows = _rows(board)
     title = TITLES[board.benchmark]
-    measured = [index for index, row in enumerate(rows) if row[1] == MEASURED]
-    caption = "Measured here with 95% intervals over problems; published numbers are their authors', as published."
-    table = Table(headers, rows, caption, "leaderboard.csv", best=measured)
+    measured = "Measured here: 95% intervals over problems."
+    published = "Published: the authors' numbers, each with its source."
+    tables = [Table(*_run_rows(board), measured, "leaderboard.csv")] if board.runs else []
+    if board.published:
+        tables.append(Table(*_published_rows(board), published, "published.csv"))
     return render_report(
         f"{title}: leaderboard",
         f"{len(board.runs)} runs beside {len(board.published)} published",
         _lead(board),
-        [Section("Leaderboard", "\n\n".join(_notes(board)), tables=[table]), *_difference_section(board)],
+        [Section("Leaderboard", "\n\n".join(_notes(board)), tables=tables), *_difference_section(board)],
         {"benchmark": title, "runs": len(board.runs)},
         footer="Run again with the same configuration to get the same numbers.",
     )
 
 
-def _rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
-    """Runs in their order, then what was published in its own: they are over different solutions."""
-    subsets = list(dict.fromkeys(name for run in board.runs for name in run.subsets))
+def _run_rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
+    """The runs in their order."""
+    subsets = _subsets(board)
     headline = BENCHMARK_OF[board.benchmark].headline
-    headers: list[str | Column] = ["verifier", "numbers", Column("solutions", "integer")]
+    headers: list[str | Column] = [MEASURED, Column("solutions", "integer")]
     headers += [Column(name, "percent") for name in subsets]
     headers += [Column(headline if board.alike else f"{headline} of all it read", "percent")]
     headers += [] if board.alike else [Column(f"of the {board.common} that all read", "percent")]
     rows: list[Row] = []
     for run in _in_order(board):
-        values = [run.subsets.get(name) for name in subsets]
         shared = [] if board.alike else [run.ranked]
-        rows.append([run.name, MEASURED, run.solutions, *values, run.mean, *shared, run.threshold])
-    for one in sorted(board.published, key=lambda one: -one.mean):
-        values = [one.of(name) for name in subsets]
-        shared = [] if board.alike else [None]
-        rows.append([one.name, PUBLISHED, None, *values, one.mean / 100, *shared, one.source])
-    return [*headers, "threshold or source"], rows
+        parts = [run.subsets.get(name) for name in subsets]
+        rows.append([run.name, run.solutions, *parts, run.mean, *shared, run.threshold])
+    return [*headers, "threshold"], rows
+
+
+def _published_rows(board: Leaderboard) -> tuple[Sequence[str | Column], list[Row]]:
+    """What was published, the highest first, with the board's subsets that something is published of."""
+    subsets = [name for name in _subsets(board) if any(one.of(name) is not None for one in board.published)]
+    headers: list[str | Column] = [PUBLISHED, *(Column(name, "percent") for name in subsets)]
+    headers += [Column(BENCHMARK_OF[board.benchmark].headline, "percent"), "source"]
+    ordered = sorted(board.published, key=lambda one: -one.mean)
+    return headers, [[one.name, *map(one.of, subsets), one.mean / 100, one.source] for one in ordered]
+
+
+def _subsets(board: Leaderboard) -> list[str]:
+    return list(dict.fromkeys(name for run in board.runs for name in run.subsets))
 
 
 def _in_order(board: Leaderboard) -> list[Run]:

@@ -64,10 +64,11 @@ def test_published_numbers_stand_beside_and_say_so(
     page = (tmp_path / "board" / "leaderboard.html").read_text()
     assert "arXiv 2501.07301, table 7" in page
     table = capsys.readouterr().out
-    (ours,) = [line for line in table.splitlines() if line.startswith("good ")]
-    assert "measured here" in ours
-    (theirs,) = [line for line in table.splitlines() if "Qwen2.5-Math-PRM-7B" in line]
-    assert theirs.split()[1:5] == ["published", "–", "82.4%", "73.5%"]
+    measured, published, *_ = table.split("\n\n")
+    assert measured.startswith("measured here ") and "good " in measured and "Qwen" not in measured
+    assert published.startswith("published ") and "good " not in published
+    (theirs,) = [line for line in published.splitlines() if line.startswith("Qwen/Qwen2.5-Math-PRM-7B")]
+    assert theirs.split()[1:3] == ["82.4%", "73.5%"] and "arXiv 2501.07301, table 7" in theirs
     written = json.loads((tmp_path / "board" / "leaderboard.json").read_text())
     assert {one["benchmark"] for one in written["published"]} == {"processbench"}
 
@@ -107,7 +108,7 @@ def test_runs_that_read_different_files_are_ranked_by_what_all_read(
     assert (board.common, board.alike, wide.solutions, good.solutions) == (80, False, 120, 80)
     poor = json.loads((Path(runs.poor) / "processbench.json").read_text())
     assert wide.ranked.mean == pytest.approx(poor["mean_f1"])
-    printed = capsys.readouterr().out.split("verifier  ")[-1]
+    printed = capsys.readouterr().out.split("measured here  ")[-1]
     lines = printed.splitlines()
     assert lines[2].startswith("good ") and lines[3].startswith("wide ")
     assert "mean F1 of all it read" in lines[0] and "of the 80 that all read" in lines[0]

@@ -1,5 +1,5 @@
-"""The rule that `prm formats` prints is the one that the program reads by: a worked example is written from the printed
-lines alone, and is the text whose ids are scored, at the place that is printed."""
+"""The rule that `prm formats` prints is the one that is read by: a worked example is written from the printed lines
+alone, and is the text whose ids are scored, at the place that is printed."""
 
 from __future__ import annotations
 
