@@ -4,6 +4,7 @@ its config says."""
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from prm.errors import ConfigError, ModelError
 from prm.public.entries import PUBLIC_FORMATS
 from prm.public.entry import PublicFormat
 from prm.spelling import hint
+
+logger = logging.getLogger(__name__)
 
 
 def format_named(name: str) -> PublicFormat:
@@ -37,7 +40,8 @@ def known_checkpoint(path_or_id: str) -> PublicFormat | None:
 
 
 def public_format(path_or_id: str, config: dict[str, Any], vocabulary: Any) -> PublicFormat:
-    """The format that a checkpoint without a scoring spec is read with.
+    """The format that a checkpoint without a scoring spec is read with. One that is taken by its architecture alone is
+    said: another project's may have the same, and other prompts.
 
     Args:
         config: its config.json.
@@ -52,9 +56,16 @@ def public_format(path_or_id: str, config: dict[str, Any], vocabulary: Any) -> P
     # The formats of several projects share an architecture; a token of its own makes one more likely than another.
     most = max((len(entry.needs_tokens) for entry in fitting), default=0)
     fitting = [entry for entry in fitting if len(entry.needs_tokens) == most]
-    if len(fitting) == 1:
-        return fitting[0]
     architecture = ", ".join(config.get("architectures") or ["no architecture"])
+    if len(fitting) == 1:
+        if _could_be_anyones(fitting[0]):
+            logger.warning(
+                "%s: read as %s, the only known format of a %s like this one, for it has no scoring_spec.json. If "
+                "it was trained on other prompts or separators, its scores mean nothing: say which with format=NAME, "
+                "on the command line --prm_format (prm formats lists the rules)",
+                *(path_or_id, fitting[0].name, architecture),
+            )
+        return fitting[0]
     if fitting:
         raise ModelError(
             f"{path_or_id}: a {architecture} without a scoring_spec.json may be read as {_names(fitting)}; "
@@ -72,6 +83,11 @@ def _fits(entry: PublicFormat, config: dict[str, Any], vocabulary: Any) -> bool:
     labels = config.get("num_labels") or len(config.get("id2label") or {}) or 2
     stock = entry.head != "reward_tokens" and entry.layers == "linear" and not entry.key_mapping
     return (not stock or labels == entry.num_labels) and all(token in vocabulary for token in entry.needs_tokens)
+
+
+def _could_be_anyones(entry: PublicFormat) -> bool:
+    """Whether nothing but a class of transformers' own speaks for a format."""
+    return not entry.needs_tokens and not entry.key_mapping and entry.layers == "linear"
 
 
 def _names(entries: Sequence[PublicFormat]) -> str:
