@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ def _write(
     """The snippets as Python source by name, ours first; `location` is a directory or a repository's name."""
     spec = facts.spec
     common = {"location": literal(location), "problem": literal(problem), "steps": literal(list(steps))}
+    common["install"] = install_hint()
     auto_class = _AUTO_CLASS[spec.head]
     plain: dict[str, Any] = {
         **common,
@@ -166,6 +168,20 @@ def _write(
         if is_served(facts):
             snippets["vllm"] = render("usage_vllm.py.j2", plain)
     return snippets
+
+
+def install_hint() -> str:
+    """How a reader gets this package: from the repository that its metadata name, else from a clone. Never by a name
+    from an index, where anyone could register it."""
+    try:
+        links = metadata("prm-toolkit").get_all("Project-URL") or []
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        links = []
+    for link in links:
+        name, _, url = link.partition(", ")
+        if name.lower() in ("repository", "source", "source code", "code") and url.startswith("https://"):
+            return f"pip install git+{url}"
+    return "prm-toolkit: `pip install -e .` in a clone of its repository"
 
 
 def is_plain(spec: ScoringSpec) -> bool:

@@ -194,3 +194,24 @@ def test_a_broken_tokenizer_is_said_plainly(tiny_verifier_dir: Callable[..., Pat
     (directory / "tokenizer.json").unlink()
     with pytest.raises(HubError, match="has no tokenizer"):
         read_facts(directory)
+
+
+def test_a_reader_is_told_to_install_from_the_repository_and_by_no_name_of_an_index(
+    tiny_verifier_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from email.message import Message
+
+    monkeypatch.setattr("prm.cards.snippet.execute", lambda scripts, timeout: ["[0.5]"] * len(scripts))
+    links = Message()
+    monkeypatch.setattr("prm.cards.snippet.metadata", lambda name: links)
+    facts = read_facts(tiny_verifier_dir())
+
+    def shown() -> str:
+        return run_snippets(facts, "user/name", PROBLEM, STEPS, timeout=60)[0].code.splitlines()[0]
+
+    clone = "from prm import Verifier  # prm-toolkit: `pip install -e .` in a clone of its repository"
+    assert shown() == clone
+    links["Project-URL"] = "Documentation, https://host/docs"
+    assert shown() == clone
+    links["Project-URL"] = "Repository, https://host/user/prm-toolkit"
+    assert shown() == "from prm import Verifier  # pip install git+https://host/user/prm-toolkit"
