@@ -74,6 +74,7 @@ def efficiency(
 
 
 def _share(means: FloatArray) -> FloatArray:
-    room = means[:, 2] - means[:, 1]
+    gain, room = means[:, 0] - means[:, 1], means[:, 2] - means[:, 1]
+    gain[np.abs(gain) < NO_ROOM] = 0.0  # two ways to compute one number differ by rounding, which is no gain
     found: FloatArray = np.full(len(means), np.nan)
-    return np.divide(means[:, 0] - means[:, 1], room, out=found, where=room > NO_ROOM)
+    return np.divide(gain, room, out=found, where=room > NO_ROOM)

@@ -23,8 +23,8 @@ def lead(config: EvalConfig, result: EvalResult) -> str:
     base = result.find(config.baseline, n)
     oracle = result.find("pass_at_n", n)
     text = (
-        f"{capital(method_title(config.baseline))} over {n} solutions is right on {base.accuracy.mean:.1%} of the "
-        f"problems; a perfect verifier would reach {oracle.accuracy.mean:.1%}."
+        f"{capital(method_title(config.baseline))} over {n} solutions is right on {percent(base.accuracy.mean)} of the "
+        f"problems; a perfect verifier would reach {percent(oracle.accuracy.mean)}."
     )
     best = _best(result)
     if best is None or result.best is None:
@@ -32,7 +32,7 @@ def lead(config: EvalConfig, result: EvalResult) -> str:
     gain = result.best.gain
     verdict = "clear of zero" if gain.clear_of() else "not clear of zero"
     return (
-        f"{text} {capital(best.label)} reaches {best.accuracy.mean:.1%}: {points(gain.mean)} points, 95% "
+        f"{text} {capital(best.label)} reaches {percent(best.accuracy.mean)}: {points(gain.mean)} points, 95% "
         f"interval {points(gain.low)} to {points(gain.high)}, {verdict}."
     )
 

@@ -189,5 +189,6 @@ def _writer(column: Column, value: float) -> Callable[[float], str]:
 
 
 def _signless_zero(value: float, decimals: int) -> str:
+    value = round(value, decimals + 6)  # 41.25 and 41.25 + 1e-14 are one number, computed in two ways
     text = f"{value:.{decimals}f}"
     return (text.removeprefix("-") if float(text) == 0 else text).replace("-", _MINUS)

@@ -89,3 +89,9 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         format_rows([Column("a"), Column("b")], [(1, 2), (3,)])
     with pytest.raises(ConfigError, match="unknown kind 'precent'"):
         format_cell(0.5, Column("a", "precent"))  # type: ignore[arg-type]
+
+
+def test_one_number_computed_in_two_ways_is_written_in_one() -> None:
+    same = [0.4125, 0.4125 + 2e-16, 0.4125 - 2e-16]
+    assert {formatting.percent(one) for one in same} == {"41.2%"}
+    assert {formatting.points(one) for one in same} == {"+41.2"}

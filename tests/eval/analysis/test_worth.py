@@ -95,3 +95,9 @@ def test_one_problem_shows_nothing(line: Any) -> None:
 def test_the_spread_between_runs_is_theirs_and_a_single_run_has_none() -> None:
     (found,) = seed_spreads({"majority@4": [0.5, 0.7, 0.6], "greedy@1": [0.4]})
     assert (found.key, found.mean, found.deviation) == ("majority@4", pytest.approx(0.6), pytest.approx(0.1))
+
+
+def test_rounding_is_no_efficiency() -> None:
+    at_one = [0.1 + 0.02 * (place % 40) for place in range(80)]
+    found = efficiency([value + 4e-16 for value in at_one], at_one, [1.0] * 80)
+    assert found is not None and (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
