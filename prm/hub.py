@@ -83,6 +83,9 @@ class PushConfig:
     verifier_name: str | None = field(
         default=None, metadata={"help": "Its name in the eval run, where that measured it under several names"}
     )
+    dataset_license: str | None = field(
+        default=None, metadata={"help": "Licence of these labels, such as cc-by-4.0, for their card"}
+    )
     license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0"})
     example_problem: str | None = field(default=None, metadata={"help": "Problem of the usage snippet"})
     example_steps: list[str] | None = field(default=None, metadata={"help": "Steps of the usage snippet"})
@@ -124,6 +127,8 @@ def _push(config: PushConfig, folder: Path) -> PushResult:
     base_model = _base_model(config, given, api)
     _check_reference(given)
     problem, steps = _example(config)
+    token = api.token if api is not None and isinstance(api.token, str) else None
+    refuse_secrets(payload_of(given, "", base_model, results, bench), token)  # before anything heavy runs
     facts = _weights(config, given, folder)
     snippets = run_snippets(facts, repo_id, problem, steps, timeout=config.snippet_timeout)
     labels = [f"{repo_id}-labels"] if config.dataset else []
@@ -163,6 +168,8 @@ def _push_labels(config: PushConfig, repo_id: str) -> None:
     from prm.cli import COMMANDS
 
     arguments = ["push", "--labels_path", str(config.dataset), "--repo_id", repo_id]
+    if config.dataset_license is not None:
+        arguments += ["--license", config.dataset_license]
     if config.private is not None:
         arguments += ["--private", str(config.private).lower()]
     if config.dry_run:

@@ -25,7 +25,8 @@ Payload = Mapping[str, bytes | Path]
 @dataclass(frozen=True)
 class PushResult:
     """What was published, or would be. `url` and `commit` are empty after a dry run; `sizes` are in bytes, of the
-    files where they are known."""
+    files where they are known; `unchanged` says that the repository held all of it already, so that there is no new
+    commit."""
 
     repo_id: str
     files: tuple[str, ...]
@@ -33,10 +34,15 @@ class PushResult:
     url: str = ""
     commit: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
+    unchanged: bool = False
 
     def __str__(self) -> str:
         if not self.url:
             return f"dry run: would push {len(self.files)} files to {self.repo_id}\n{self.tree()}"
+        if self.unchanged:
+            return (
+                f"{self.url} has these {len(self.files)} files already: nothing was pushed (commit {self.commit[:12]})"
+            )
         return f"pushed {len(self.files)} files to {self.url} (commit {self.commit[:12]})"
 
     def tree(self) -> str:
@@ -116,10 +122,27 @@ def logged_in() -> HfApi:
 
 
 def with_namespace(api: HfApi, repo_id: str) -> str:
-    """Ask who the token belongs to, which also proves that the Hub takes it before anything heavy runs."""
+    """Ask who the token belongs to, which also proves that the Hub takes it, and that it may write, before anything
+    heavy runs. Where it may write is the Hub's to say.
+
+    Raises:
+        HubError: the Hub does not know it, or it is for reading alone.
+    """
     with hub_errors(repo_id):
-        user = api.whoami()["name"]
-    return repo_id if "/" in repo_id else f"{user}/{repo_id}"
+        found = api.whoami()
+    if not _may_write((found.get("auth") or {}).get("accessToken") or {}):
+        raise HubError(
+            f"the token may not write to {repo_id}: it is for reading alone. Make one with write access "
+            f"({TOKEN_SETTINGS}), and log in with it or set HF_TOKEN"
+        )
+    return repo_id if "/" in repo_id else f"{found['name']}/{repo_id}"
+
+
+def _may_write(token: Mapping[str, Any]) -> bool:
+    """Whether an access token as `whoami` describes it may write anywhere; what it does not say is allowed."""
+    if token.get("role") == "fineGrained" and "scoped" in (fine := token.get("fineGrained") or {}):
+        return any("repo.write" in (scope.get("permissions") or []) for scope in fine["scoped"])
+    return token.get("role") != "read"
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:
@@ -145,8 +168,8 @@ def upload(api: HfApi, to: Destination, payload: Payload, message: str) -> PushR
         if existing is None:
             private = to.private_by_default if to.private is None else to.private
             api.create_repo(to.repo_id, private=private, repo_type=to.repo_type)
-            existing = []
-        stale = [name for name in existing if to.owned(name) and name not in payload]
+            existing = Existing((), "")
+        stale = [name for name in existing.names if to.owned(name) and name not in payload]
         operations: list[Any] = [CommitOperationDelete(name) for name in stale]
         operations += [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
@@ -157,12 +180,27 @@ def upload(api: HfApi, to: Destination, payload: Payload, message: str) -> PushR
     text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
     folder = "datasets/" if to.repo_type == "dataset" else ""
     url = f"{api.endpoint}/{folder}{to.repo_id}"
-    return PushResult(to.repo_id, tuple(sorted(payload)), text, url=url, commit=done.oid, sizes=sizes_of(payload))
+    return PushResult(
+        to.repo_id,
+        tuple(sorted(payload)),
+        text,
+        url=url,
+        commit=done.oid,
+        sizes=sizes_of(payload),
+        unchanged=done.oid == existing.commit,  # huggingface_hub makes no empty commit and gives the last one's name
+    )
 
 
-def find_repo(api: HfApi, to: Destination) -> list[str] | None:
-    """The names of the files in the repository, or `None` where there is none; what can be asked before anything heavy
-    is done.
+@dataclass(frozen=True)
+class Existing:
+    """A repository that is there: the names of its files, and its last commit."""
+
+    names: tuple[str, ...]
+    commit: str
+
+
+def find_repo(api: HfApi, to: Destination) -> Existing | None:
+    """What is in the repository, or `None` where there is none; what can be asked before anything heavy is done.
 
     Raises:
         HubError: it is there with another visibility than the one asked for, or holds something else.
@@ -180,13 +218,13 @@ def find_repo(api: HfApi, to: Destination) -> list[str] | None:
             f"{to.repo_id} exists and is {is_now}, and {asked} was asked for. A push never changes that: change it in "
             "the repository's settings, choose another repo_id, or leave `private` out"
         )
-    names = [file.rfilename for file in info.siblings or []]
+    names = tuple(file.rfilename for file in info.siblings or [])
     if to.marker and to.marker not in names and (theirs := [name for name in names if to.owned(name)]):
         raise HubError(
             f"the name {to.repo_id} is taken: it holds {theirs[0]} and no {to.marker}, so it is not of an earlier "
             "push of a verifier. Choose another repo_id, or give overwrite true to replace what is there"
         )
-    return names
+    return Existing(names, info.sha or "")
 
 
 def sizes_of(payload: Payload) -> dict[str, int]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from prm.cards.benchmarks import BenchResults, bench_tables, describe_bench
+from prm.cards.dataset_card import LABELERS
 from prm.cards.facts import VerifierFacts, without_local_paths
 from prm.cards.model_index import PIPELINE_TAGS, model_index
 from prm.cards.results import Results, describe_run, result_tables, verdict
 from prm.cards.snippet import Snippet, is_served
-from prm.cards.tables import cell
+from prm.cards.tables import cell, number
 from prm.cards.templates import render
 from prm.cards.training import training_tables
 
@@ -53,7 +54,10 @@ def card_for(
             "repo_id": repo_id,
             "kind": facts.spec.kind,
             "is_adapter": facts.is_adapter,
-            "identity": _identity(facts, base_model, datasets),
+            "identity": [
+                *_identity(facts, base_model, datasets),
+                ("Licence", f"`{license}`" if license else "not stated by who published it"),
+            ],
             "snippets": snippets,
             "unserved": _unserved(facts),
             "uses": _uses(facts),
@@ -138,7 +142,8 @@ def _identity(facts: VerifierFacts, base_model: str, datasets: Sequence[str]) ->
         rows.append(("Trained from", f"`{base_model or Path(facts.spec.base_model).name}`"))
     if facts.spec.label_source:
         view = f", {facts.spec.label_view} labels" if facts.spec.label_view else ""
-        rows.append(("Labels", f"{facts.spec.label_source}{view}"))
+        sources = [LABELERS.get(name, name) for name in facts.spec.label_source.split("+")]
+        rows.append(("Labels", f"{' and '.join(sources)}{view}"))
     if datasets:
         rows.append(("Data", ", ".join(f"`{name}`" for name in datasets)))
     return rows
@@ -166,7 +171,12 @@ def _scoring(facts: VerifierFacts) -> list[tuple[str, str]]:
     ]
     if spec.kind == "prm":
         rows.append(("Score of a solution", f"`{spec.aggregation}` of its step scores"))
-    rows.append(("Counts as correct", f"from {spec.threshold:g} up"))
+    rows.append(
+        (
+            "A step counts as correct" if spec.kind == "prm" else "Counts as correct",
+            f"from {number(spec.threshold)} up",
+        )
+    )
     rows.append(("Longest input", f"{spec.max_length:,} tokens"))
     return rows
 

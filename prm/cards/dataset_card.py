@@ -41,7 +41,10 @@ def dataset_card(report: Report, repo_id: str, *, license: str | None = None) ->
             "repo_id": repo_id,
             "counts": {name: f"{report[name]:,}" for name in ("step_labels", "rollouts")},
             "problem_set": report.get("problem_set") or "",
-            "identity": _identity(report),
+            "identity": [
+                *_identity(report),
+                ("Licence", f"`{license}`" if license else "not stated by who published it"),
+            ],
             "making": [*_made_from(report), _cost(report), *_searches(report), *_votes(report), *_settings(report)],
             "quality": [*_truth(report), *_calibration(report), *_agreement(report)],
             "by_position": _by_position(report),

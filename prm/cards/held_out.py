@@ -103,7 +103,7 @@ def _told(metrics: Metrics) -> str:
         "threshold": settled.get("threshold_of_folds"),
     }
     if BEFORE in metrics and (fitted := [name for name, found in folds.items() if found]):
-        count = len(folds[fitted[0]])
+        count = len(folds[fitted[0]] or ())
         text += (
             f" {' and '.join(fitted).capitalize()} {'was' if len(fitted) == 1 else 'were'} fitted on these rows, so "
             f"each problem is measured with what other problems give ({count} folds)."

@@ -230,7 +230,8 @@ def test_the_front_matter_names_base_and_licence_when_they_are_known(tiny_verifi
     card = card_for(facts, "user/my-prm", SNIPPETS, base_model="Qwen/Qwen2.5-Math-1.5B", license="apache-2.0")
     metadata = yaml.safe_load(card.split("---\n")[1])
     assert metadata["base_model"] == "Qwen/Qwen2.5-Math-1.5B" and metadata["base_model_relation"] == "finetune"
-    assert metadata["license"] == "apache-2.0"
+    assert metadata["license"] == "apache-2.0" and "- **Licence:** `apache-2.0`\n" in card
+    assert "- **Licence:** not stated by who published it\n" in card_for(facts, "user/my-prm", SNIPPETS)
     assert "process-reward-model" in metadata["tags"]
 
 

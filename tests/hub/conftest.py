@@ -39,6 +39,15 @@ from prm.worlds.arithmetic import make_problems
 from prm.worlds.solver import ChainSolver
 
 WRITER, READER = "hf_writer", "hf_reader"  # READER may not write
+ELSEWHERE = "hf_elsewhere"  # may write, but to another namespace; of fine-grained tokens the Hub says where
+TOKENS = {
+    WRITER: {"role": "write"},
+    READER: {"role": "read"},
+    ELSEWHERE: {
+        "role": "fineGrained",
+        "fineGrained": {"scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write"]}]},
+    },
+}
 REPO = r"((?:datasets/)?[^/]+/[^/]+?)"
 LFS = (".safetensors", ".parquet")  # files that are kept apart from the commit
 DROPPED, TORN = 0, -1  # faults: no answer to a request; the connection closed while its body is being sent
@@ -168,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
     def may_write(self) -> bool:
-        if self.token() not in (WRITER, READER):
+        if self.token() not in TOKENS:
             self.fail(401, "Invalid credentials in Authorization header")
         elif self.token() != WRITER:
             self.fail(403, "You don't have the rights to write to this repository")
@@ -176,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def visible(self, repo_id: str) -> Repo | None:
         repo = self.server.repos.get(repo_id)
-        if repo is None or (repo.private and self.token() not in (WRITER, READER)):
+        if repo is None or (repo.private and self.token() not in TOKENS):
             self.fail(404 if self.token() else 401, "Repository not found", "RepoNotFound")
             return None
         return repo
@@ -184,9 +193,9 @@ class Handler(BaseHTTPRequestHandler):
     # The way there.
 
     def whoami(self) -> None:
-        if self.token() not in (WRITER, READER):
+        if (described := TOKENS.get(self.token())) is None:
             return self.fail(401, "Invalid credentials in Authorization header")
-        self.answer({"type": "user", "name": "user", "auth": {"accessToken": {"role": "write"}}, "orgs": []})
+        self.answer({"type": "user", "name": "user", "auth": {"accessToken": described}, "orgs": []})
 
     def create(self) -> None:
         if not self.may_write():

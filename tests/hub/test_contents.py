@@ -267,6 +267,15 @@ def test_a_benchmark_that_cannot_be_told_from_others_is_refused(
         push(directory, bench_results=[str(tmp_path)], dry_run=True)
 
 
+def test_the_licence_of_the_labels_is_in_their_card(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], labels_path: Path
+) -> None:
+    push(tiny_verifier_dir(), dataset=str(labels_path), dataset_license="cc-by-4.0", license="mit")
+    cards = {name: repo.files["README.md"].decode() for name, repo in logged_in.repos.items()}
+    licences = {name: yaml.safe_load(card.split("---\n")[1])["license"] for name, card in cards.items()}
+    assert licences == {"user/my-prm": "mit", "datasets/user/my-prm-labels": "cc-by-4.0"}
+
+
 SECRETS = {
     "hub": TOKEN,
     "openai": "sk-" + "a1B2" * 12,
@@ -280,9 +289,10 @@ SECRETS = {
 
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_refused_by_file_and_line_and_never_repeated(
-    logged_in: Any, tiny_verifier_dir: Callable[..., Path], kind: str
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tiny_verifier_dir()
+    monkeypatch.setattr("prm.cards.snippet.execute", lambda *_, **__: pytest.fail("a snippet ran first"))
     (directory / "train_report.html").write_text(f"<p>fine</p>\n<p>{SECRETS[kind]}</p>")
     for dry_run in (True, False):
         with pytest.raises(HubError, match=r"train_report\.html, line 2: what looks like .*revoke it") as refusal:

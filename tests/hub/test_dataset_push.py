@@ -66,7 +66,9 @@ def test_pushed_labels_load_by_name_and_train_as_their_file_does(hub: Any, hub_p
 
 def test_the_card_carries_the_report(labels_path: Path) -> None:
     report = json.loads((labels_path.parent / "label_report.json").read_text())
+    assert "- **Licence:** not stated by who published it\n" in dataset_card(report, "user/labels")
     card = dataset_card(report, "user/labels", license="mit")
+    assert "- **Licence:** `mit`\n" in card
     front = yaml.safe_load(card.split("---\n")[1])
     assert (front["license"], front["size_categories"]) == ("mit", ["n<1K"])
     assert "process-reward-model" in front["tags"] and front["configs"][0]["data_files"][0]["split"] == "train"

@@ -15,8 +15,9 @@ import pytest
 from prm.errors import ConfigError, DataError, HubError, MissingFileError, PrmError
 from prm.fingerprint import fingerprint
 from prm.hub import PushConfig, run_push
+from prm.hub_upload import with_namespace
 
-READER = "hf_reader"  # these are of tests/hub/conftest.py
+READER, ELSEWHERE = "hf_reader", "hf_elsewhere"  # these are of tests/hub/conftest.py
 DROPPED, TORN = 0, -1
 
 
@@ -55,11 +56,43 @@ def test_a_token_that_is_unknown_is_refused_before_the_snippets(
 def test_a_token_that_may_not_write_is_a_403_with_the_remedy(
     logged_in: Any, tiny_verifier_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", READER)
+    monkeypatch.setenv("HF_TOKEN", ELSEWHERE)
     with pytest.raises(HubError, match=r"may not write to user/my-prm \(403.*write access") as refusal:
         push(tiny_verifier_dir())
     assert "\n" not in str(refusal.value)
     assert logged_in.repos == {}
+
+
+def test_a_token_for_reading_is_refused_before_the_snippets(
+    logged_in: Any, tiny_verifier_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", READER)
+    monkeypatch.setattr("prm.cards.snippet.execute", lambda *_, **__: pytest.fail("a snippet ran"))
+    with pytest.raises(HubError, match=r"may not write to user/my-prm: it is for reading alone\. Make one with write"):
+        push(tiny_verifier_dir())
+    assert logged_in.seen("whoami") and not logged_in.seen("POST")
+
+
+@pytest.mark.parametrize(
+    ("described", "may"),
+    [
+        ({"role": "write"}, True),
+        ({}, True),  # a Hub that says nothing of it
+        ({"role": "fineGrained"}, True),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [{"permissions": ["repo.content.read"]}]}}, False),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [{}, {"permissions": ["repo.write"]}]}}, True),
+    ],
+)
+def test_which_tokens_may_write_somewhere(described: dict[str, Any], may: bool) -> None:
+    class Api:
+        def whoami(self) -> dict[str, Any]:
+            return {"name": "user", "auth": {"accessToken": described}}
+
+    if may:
+        assert with_namespace(Api(), "my-prm") == "user/my-prm"  # type: ignore[arg-type]
+    else:
+        with pytest.raises(HubError, match="for reading alone"):
+            with_namespace(Api(), "my-prm")  # type: ignore[arg-type]
 
 
 def test_a_repository_made_by_someone_else_meanwhile_is_a_409(
@@ -218,6 +251,7 @@ def test_an_unchanged_verifier_is_not_sent_again(logged_in: Any, tiny_verifier_d
     first, second = push(directory), push(directory)
     assert first.commit == second.commit
     assert len(logged_in.seen("^PUT /lfs/")) == 1 and len(logged_in.seen("/commit/main")) == 1
+    assert str(first).startswith("pushed ") and "already: nothing was pushed" in str(second)
 
 
 def test_an_upload_whose_connection_drops_is_tried_again(
