@@ -23,8 +23,8 @@ def lead(config: EvalConfig, result: EvalResult) -> str:
     base = result.find(config.baseline, n)
     oracle = result.find("pass_at_n", n)
     text = (
-        f"{capital(method_title(config.baseline))} over {n} solutions is right on {percent(base.accuracy.mean)} of the "
-        f"problems; a perfect verifier would reach {percent(oracle.accuracy.mean)}."
+        f"{capital(method_title(config.baseline))} over {n} solutions is right on {percent(base.accuracy.mean)} of "
+        f"the problems; a perfect verifier would reach {percent(oracle.accuracy.mean)}."
     )
     best = _best(result)
     if best is None or result.best is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prm.report.formatting import percent
 from prm.report.terminal import render_table
 
+from ..exchange import Exchange
 from ..results import MethodResult, method_title
 from .equal_flops import needed_sentence
 from .methods import DRAWN_MEANS, may_stop_early, method_grid
@@ -27,6 +29,8 @@ def terminal_table(config: EvalConfig, result: EvalResult) -> str:
     parts = [render_table(*method_grid(lines, money_by_line(result.analysis))), facts]
     if result.best:
         parts.append(best_sentence(config, result))
+    if result.exchange:
+        parts.append(exchange_sentence(result.exchange))
     parts += filter(None, [needed_sentence(config, result), unpriced_sentence(config, result)])
     return "\n".join([*parts, *(f"note: {note}" for note in result.notes)])
 
@@ -38,6 +42,18 @@ def best_sentence(config: EvalConfig, result: EvalResult) -> str:
         f"best PRM method: {result.best.label}, {points_text(result.best.gain)} points over "
         f"{method_title(config.baseline)}; with the method chosen on other problems "
         f"{points_text(result.best.held_out_gain)}"
+    )
+
+
+def exchange_sentence(found: Exchange) -> str:
+    """What the price of one sample of the larger model buys of the smaller one, inference alone and with each R."""
+    lines = [
+        f"{'inference alone' if line.ratio is None else f'R={line.ratio:g}'} {points_text(line.over_sampled)}"
+        for line in found.lines
+    ]
+    return (
+        f"{found.small} with search minus {found.large} sampled once ({percent(found.sampled.mean)}) at equal FLOPs, "
+        f"points, methods chosen on other problems: {'; '.join(lines)}"
     )
 
 

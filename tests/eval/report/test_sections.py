@@ -17,6 +17,7 @@ from prm.eval.report.money import unpriced_sentence
 from prm.eval.report.pictures import accuracy_choices
 from prm.eval.report.policy import policy_section
 from prm.eval.report.terminal import terminal_table
+from prm.eval.report.wording import points_text
 from prm.eval.results import MethodResult, method_result
 from prm.eval.search.base import ProblemResult
 
@@ -110,6 +111,21 @@ def test_the_exchange_has_its_budgets_and_what_they_gain() -> None:
     assert "3 times the parameters" in section.text and "50.0% of the 20 problems" in section.text
 
 
+def test_the_terminal_says_the_exchange_in_a_sentence() -> None:
+    large = Side("large", 300, (line("pass_at_n", 1, 10, Bill(generated_tokens=10, generator_flops=30.0)),))
+    found = exchange(Side("small", 100, tuple(METHODS)), large)
+    result = SimpleNamespace(
+        methods=METHODS, analysis=None, ns=[1, 4], seeds=[0], problems=[None] * 20, best=None, notes=[], exchange=found
+    )
+    config = SimpleNamespace(baseline="majority", panel=False, prices=Prices)
+    said = terminal_table(cast(Any, config), cast(Any, result)).splitlines()[-1]
+    start = (
+        "small with search minus large sampled once (50.0%) at equal FLOPs, points, methods chosen on other problems: "
+    )
+    assert said.startswith(f"{start}inference alone {points_text(found.lines[0].over_sampled)}; R=22 ")
+    assert said.endswith(f"; R=0.16 {points_text(found.lines[-1].over_sampled)}")
+
+
 def test_the_bill_shows_what_was_spent_and_money_where_prices_are_known() -> None:
     result = cast(Any, SimpleNamespace(methods=METHODS, analysis=None))
     tokens, costs = bill_section(result).tables
@@ -130,8 +146,9 @@ def test_the_bill_shows_what_was_spent_and_money_where_prices_are_known() -> Non
 def test_money_stands_in_the_table_of_methods_and_a_missing_price_is_named() -> None:
     analysis = SimpleNamespace(money={"best_of_n/prm@4": 0.000836, "lookahead/prm@4": math.nan}, gains=())
     result = SimpleNamespace(
-        methods=METHODS, analysis=analysis, ns=[1, 4], seeds=[0], problems=[None] * 20, best=None, notes=[]
-    )
+        methods=METHODS, analysis=analysis, ns=[1, 4], seeds=[0], problems=[None] * 20, best=None, notes=[],
+        exchange=None,
+    )  # fmt: skip
     config = SimpleNamespace(
         baseline="majority", panel=False, rollouts=None, output_dir="x", prices=lambda: Prices(generated=2)
     )
