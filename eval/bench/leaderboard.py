@@ -192,21 +192,29 @@ def _lead(board: Leaderboard) -> str:
     if not doubt:
         return f"{best.name} leads: {value}{where}; its paired differences to all other runs are clear of zero."
     run, ahead = doubt[0]
-    paired = (
-        f"its paired difference to {run.name} is {_said(ahead, points)} points"
-        if ahead
-        else f"{run.name} is in no pair"
+    paired = f"is {_said(ahead, points)} points on the {_shared(board, best, run)} that both read"
+    return (
+        f"No run leads: {best.name} has the highest {value}{where}, but its paired difference to {run.name} "
+        f"{paired if ahead else 'is not known'}."
     )
-    return f"No run leads: {best.name} has the highest {value}{where}, but {paired}."
 
 
 def _ahead(board: Leaderboard, best: Run, other: Run) -> Estimate | None:
     """What one run has over another, paired; `None` where that is not known."""
-    for one in board.differences:
-        if {one.first, one.second} == {best.name, other.name} and not math.isnan(one.mean.mean):
-            mean = one.mean
-            return mean if one.second == best.name else Estimate(-mean.mean, -mean.high, -mean.low, mean.n)
-    return None
+    one = _pair(board, best, other)
+    if one is None or math.isnan(one.mean.mean):
+        return None
+    mean = one.mean
+    return mean if one.second == best.name else Estimate(-mean.mean, -mean.high, -mean.low, mean.n)
+
+
+def _shared(board: Leaderboard, best: Run, other: Run) -> int:
+    one = _pair(board, best, other)
+    return one.solutions if one else 0
+
+
+def _pair(board: Leaderboard, a: Run, b: Run) -> Difference | None:
+    return next((one for one in board.differences if {one.first, one.second} == {a.name, b.name}), None)
 
 
 def _said(found: Estimate | None, write: Callable[[float], str]) -> str:

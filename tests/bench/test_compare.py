@@ -128,7 +128,8 @@ def test_only_a_paired_interval_clear_of_zero_makes_a_leader(
     (one,) = board.differences
     assert one.mean.low <= 0
     said = "No run leads: near has the highest mean F1" if one.mean.mean > 0 else "No run leads: good has the highest"
-    assert said in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert said in printed and "points on the 80 that both read." in printed
     compare(tmp_path, [runs.good, runs.poor])
     assert "good leads: mean F1" in capsys.readouterr().out
     compare(tmp_path, [runs.good])
