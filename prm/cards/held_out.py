@@ -63,7 +63,9 @@ def metric_name(name: str) -> str:
 
 
 def _table(found: Metrics) -> str:
-    return markdown_table(["", ""], [(metric_name(name), _measured(value)) for name, value in found.items()])
+    return markdown_table(
+        ["metric", "value"], [(metric_name(name), _measured(value)) for name, value in found.items()]
+    )
 
 
 def _measured(found: Any) -> str:
@@ -139,4 +141,4 @@ def _calibration(metrics: Metrics) -> list[Table]:
         "The published scores have it in them already. After calibration each problem is scored with the temperature "
         "that other problems give."
     )
-    return [Table("Calibration", markdown_table(["", "before", "after"], rows), told)]
+    return [Table("Calibration", markdown_table(["metric", "before", "after"], rows), told)]

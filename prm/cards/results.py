@@ -83,12 +83,12 @@ def verdict(results: Results) -> str:
         return ""
     best = max(lines, key=lambda line: line["gain"]["mean"])
     said = f"Best of its methods: {words(best['method'])}, {_gain(best['gain'])} over {words(run['baseline'])}."
-    said += _over_controls(results, best["method"])
+    controls = _over_controls(results, best["method"])
     prms = [facts for facts in run["verifiers"].values() if facts["kind"] == "prm" and not facts["control"]]
     if len(lines) == 1 or not run.get("best") or f"/{results.verifier}@" not in run["best"]["key"] or len(prms) > 1:
-        return said
+        return said + controls
     # Free of the advantage of choosing: each problem with the methods that are best on resamples without it.
-    return f"{said} With the method chosen on other problems: {_gain(run['best']['held_out_gain'])}."
+    return f"{said} With the method chosen on other problems: {_gain(run['best']['held_out_gain'])}.{controls}"
 
 
 def _over_controls(results: Results, method: str) -> str:
@@ -109,7 +109,7 @@ def result_tables(results: Results) -> list[Table]:
     tables = [Table("Accuracy, gain and cost", _methods(results))]
     quality = _quality(run["verifiers"][results.verifier].get("quality") or {})
     if quality:
-        tables.append(Table("Telling right from wrong", markdown_table(["", ""], quality)))
+        tables.append(Table("Telling right from wrong", markdown_table(["metric", "value"], quality)))
     controls = [
         [_parts(row["method"])[0], _parts(row["control"])[1], estimate(row["difference"], signed=True)]
         for row in run.get("controls") or []

@@ -34,15 +34,15 @@ def training_tables(metrics: Mapping[str, Any], record: Mapping[str, Any] | None
     data, settings = _data(metrics.get("data", {})), _settings(metrics)
     compute = _compute(record or {}) if metrics else []
     return [
-        *_table("Data", data),
-        *_table("Settings", settings),
+        *_table("Data", ("what", "value"), data),
+        *_table("Settings", ("setting", "value"), settings),
         *held_out_tables(metrics),
-        *_table("Compute and versions", compute),
+        *_table("Compute and versions", ("what", "value"), compute),
     ]
 
 
-def _table(title: str, rows: list[tuple[str, str]]) -> list[Table]:
-    return [Table(title, markdown_table(["", ""], rows))] if rows else []
+def _table(title: str, header: tuple[str, str], rows: list[tuple[str, str]]) -> list[Table]:
+    return [Table(title, markdown_table(header, rows))] if rows else []
 
 
 def _data(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -32,9 +32,9 @@ def runs(tmp_path: Path, tiny_verifier_dir: Callable[..., Path], labels_path: Pa
     write_json(tmp_path / "runs" / "eval" / "results.json", {**run, "verifiers": {"prm": facts}})
     (tmp_path / "runs" / "eval" / "report.html").write_text("<p>what it is worth</p>")
     rows = [
-        {"id": str(label), "problem": "7a+5b", "steps": ["a7+5=12", "A: 12"], "label": label}
+        {"id": str(index), "problem": f"{index}a+5b", "steps": ["a7+5=12", "A: 12"], "label": label}
         | {"final_answer_correct": label < 0}
-        for label in (-1, 0, 1)
+        for index, label in enumerate((-1, 0, 1))
     ]
     write_jsonl(tmp_path / "processbench" / "gsm8k.json", rows)
     lora(base, tmp_path / "runs" / "lora")

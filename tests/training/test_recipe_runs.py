@@ -230,7 +230,8 @@ def test_a_recipe_learns_eight_rows_and_scores_the_same_everywhere(
     # What the counts leave to chance is the floor of the losses that read them: 7 of 8 have an entropy of their own.
     assert losses[-1] < (0.8 if case.rows == "counts" else 0.1) * losses[0], losses
     known = "accuracy" if case.rows == "outcomes" else "step_accuracy"
-    assert metrics["eval"][known]["value"] == 1, metrics["eval"]
+    learned = metrics["eval_before_calibration"]  # eight rows are too few to settle a threshold on others of them
+    assert learned[known]["value"] == 1, learned
     verifier = Verifier.from_pretrained(directory, device="cpu", dtype="float32")
     model_class = verifier.model.__class__.__name__
     assert model_class.startswith(case.family)
