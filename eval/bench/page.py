@@ -76,20 +76,11 @@ def quality_sections(qualities: Mapping[str, Quality]) -> list[Section]:
     """Ranking, calibration and bias of sets of scored items, by their names."""
     if not qualities:
         return []
-    headers: list[str | Column] = [
-        "scored",
-        Column("items", "integer"),
-        Column("share wrong", "number"),
-        Column("AUROC", "number"),
-        Column("AUROC within a problem", "number"),
-        Column("AUPRC of wrong", "number"),
-        Column("ECE", "number"),
-        Column("Brier score", "number"),
-    ]
-    rows = [
-        [name, q.n, q.wrong, q.auroc, q.auroc_within, q.auprc_of_wrong, q.ece, q.brier]
-        for name, q in qualities.items()
-    ]
+    ranking: list[str | Column] = ["scored", Column("items", "integer")]
+    ranking += [Column(n, "number") for n in ("share wrong", "AUROC", "AUROC within a problem", "AUPRC of wrong")]
+    ranked = [[name, q.n, q.wrong, q.auroc, q.auroc_within, q.auprc_of_wrong] for name, q in qualities.items()]
+    calibration: list[str | Column] = ["scored", Column("ECE", "number"), Column("Brier score", "number")]
+    calibrated = [[name, q.ece, q.brier] for name, q in qualities.items()]
     names: list[str | Column] = ["scored", *(Column(n, "number") for n in ("place of a step", "steps", "characters"))]
     bias = [[name, q.place, q.steps, q.characters] for name, q in qualities.items()]
     figures = [
@@ -102,7 +93,10 @@ def quality_sections(qualities: Mapping[str, Quality]) -> list[Section]:
             "AUROC .5 is chance; the AUPRC is worth what it has over the share of wrong items. ECE (bins of equal "
             "mass) and Brier score are 0 at best.",
             figures,
-            [Table(headers, rows, "Scores against the truth, problems drawn with replacement.", "quality.csv")],
+            [
+                Table(ranking, ranked, "Ranking, problems drawn with replacement.", "ranking.csv"),
+                Table(calibration, calibrated, "Calibration, problems drawn with replacement.", "calibration.csv"),
+            ],
         ),
         Section(
             "What the scores follow beside the truth",
