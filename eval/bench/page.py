@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prm.report.formatting import Column, percent, points
+from prm.report.formatting import Column, Row, percent, points
 from prm.report.page import Figure, Section, Table, render_report
 from prm.report.plots import reliability_plot
 
@@ -78,9 +78,11 @@ def quality_sections(qualities: Mapping[str, Quality]) -> list[Section]:
         return []
     ranking: list[str | Column] = ["scored", Column("items", "integer")]
     ranking += [Column(n, "number") for n in ("share wrong", "AUROC", "AUROC within a problem", "AUPRC of wrong")]
-    ranked = [[name, q.n, q.wrong, q.auroc, q.auroc_within, q.auprc_of_wrong] for name, q in qualities.items()]
+    ranked: list[Row] = [
+        [name, q.n, q.wrong, q.auroc, q.auroc_within, q.auprc_of_wrong] for name, q in qualities.items()
+    ]
     calibration: list[str | Column] = ["scored", Column("ECE", "number"), Column("Brier score", "number")]
-    calibrated = [[name, q.ece, q.brier] for name, q in qualities.items()]
+    calibrated: list[Row] = [[name, q.ece, q.brier] for name, q in qualities.items()]
     names: list[str | Column] = ["scored", *(Column(n, "number") for n in ("place of a step", "steps", "characters"))]
     bias = [[name, q.place, q.steps, q.characters] for name, q in qualities.items()]
     figures = [
