@@ -71,7 +71,8 @@ def draw(
     starts: Sequence[int] | None = None,
 ) -> list[list[Rollout]]:
     """Draw whole solutions of every problem in one call: those with the sample indices `starts[i]` to n of the i-th
-    problem, by default all n."""
+    problem, by default all n. Its time is shared out; the peak of the caches, which all of them shared, is said of
+    each, where the generator knows it (an attribute `peak_cache_bytes`)."""
     firsts = starts or [0] * len(problems)
     prompts = [tuple(generator.prompt_ids(problem.problem)) for problem in problems]
     requests = [
@@ -82,6 +83,7 @@ def draw(
     started = time.perf_counter()
     completions = iter(generator.generate(requests, sampling, progress))
     seconds = (time.perf_counter() - started) / max(1, len(requests))
+    peak = getattr(generator, "peak_cache_bytes", 0)
 
     def rollout(problem: Problem, index: int) -> Rollout:
         completion = next(completions)
@@ -92,7 +94,7 @@ def draw(
             index=index,
             source=generator.name,
             separator=separator,
-            cost=replace(completion.cost, seconds=seconds),
+            cost=replace(completion.cost, seconds=seconds, cache_bytes=peak),
         )
 
     return [

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 TEXT = (
     "n of M samples cost n/M of all of them, but read their prompt as n samples would; the verifier reads equal "
-    "samples of a problem once. Lookahead and pruned tokens are parts of the generated ones: sampled only to look "
-    "ahead, and for branches that a search gave up. The cache is that of both models at its peak, of the most "
-    "demanding problem. Seconds are wall time of the batched run, divided by the number of problems. Recorded samples "
-    "cost what their file says; a dash: nothing was spent, or the file does not say."
+    "samples of a problem once, and, where it can, what they begin with alike. Lookahead and pruned tokens are parts "
+    "of the generated ones: sampled only to look ahead, and for branches that a search gave up. The cache is the "
+    "key-value cache of both models at its peak, in a run that advances many problems together; that of shared "
+    "samples is of the batches that drew all of them, and a verifier reads finished solutions without one. Seconds "
+    "are wall time of the batched run, divided by the number of problems. Recorded samples cost what their file "
+    "says. A dash: nothing was spent, or nobody says it; of their caches neither recorded samples nor vLLM nor an "
+    "endpoint say anything."
 )
 TOKENS = ("generated", "lookahead", "pruned", "prefilled", "cached", "verifier")
 
@@ -61,7 +64,7 @@ def _flops_table(lines: list[MethodResult], money: Mapping[str, float]) -> Table
     return Table(
         [headers[i] for i in used],
         [[row[i] for i in used] for row in rows],
-        "FLOPs, memory and time, means per problem; the cache is the largest of all problems.",
+        "FLOPs, memory and time, means per problem; the cache is that of the whole run at its peak.",
         "cost.csv",
     )
 

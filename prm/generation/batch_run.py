@@ -45,7 +45,7 @@ class Sample:
 
 class BatchRun:
     """R rows from prompts to samples, at most `capacity` of them at a time. `cache` holds `slots`, rows in this order,
-    some of them finished already."""
+    some of them finished already; `peak_bytes` is the most that it held at a time, and `carried` beside it."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class BatchRun:
         self.slots = np.zeros(0, dtype=np.int64)
         self.end_R = np.zeros(len(requests), dtype=np.int64)  # the column behind a finished row's last read token
         self.entered = 0
+        self.peak_bytes = 0
         self.carried = carried
         prompts = [request.prompt_ids for request in requests]
         self.reader: PromptReader = (
@@ -93,6 +94,7 @@ class BatchRun:
                 self.slots = self.slots[live]
                 self.cache.keep(live)
             self.cache.pending_S = self._draw(self.cache.decode(), self.slots)
+            self._weigh()
         self._leave(last=True)
         return [self._sample(row) for row in range(len(self.requests))]
 
@@ -117,7 +119,14 @@ class BatchRun:
         else:
             self.cache.adopt(parts[0], pending_S)
         self.slots = np.concatenate([self.slots[live], rows])
+        self._weigh()
         self.end_R[rows] = self.cache.width  # of those that ended with their first token
+
+    def _weigh(self) -> None:
+        from prm.generation.kv_cache import held_bytes
+
+        kept = self.carried.rows.bytes if self.carried else 0
+        self.peak_bytes = max(self.peak_bytes, kept + held_bytes(self.cache.cache))
 
     def _first_tokens(self, reading: Reading) -> torch.Tensor:
         """What the rows of a reading read next: their first sampled token, or their prompt's last."""

@@ -43,6 +43,9 @@ class HFGenerator:
             left, and a killed run loses that much more. By default 1 on a CPU, where a step costs what its rows cost
             and rows of different ages need an attention mask (4 was measured 10 to 30% slower), and 4 elsewhere, where
             a step with few rows takes about as long as one with many (a choice that has not been measured here).
+
+    `peak_cache_bytes` is the most that the caches of the latest call held at a time, those of a carrier included; 0
+    where the model's layers keep something else.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class HFGenerator:
         self.num_parameters: int = _multiplied_parameters(model)
         self.attention_flops_per_pair, self.cache_bytes_per_token = attention_costs(model)
         self.eos_ids = _eos_ids(model, tokenizer)
+        self.peak_cache_bytes = 0
         self._stops: dict[tuple[str, ...], StopTexts] = {}
         self._prompt_ids = PromptIds(prompt, tokenizer)
 
@@ -173,6 +177,7 @@ class HFGenerator:
         """Answer the requests, in order, batch by batch; `carried` are the contexts that need no reading. A batch that
         memory does not suffice for is halved."""
         completions: dict[int, Completion] = {}
+        self.peak_cache_bytes = 0
         for batch in batches:
             answers = in_halves(
                 lambda some: self._run_batch(some, sampling, carried),
@@ -196,7 +201,9 @@ class HFGenerator:
         with torch.inference_mode():
             longest = max(len(request.prompt_ids) for request in fitting)
             slots = slots_that_fit(longest + sampling.max_new_tokens, self.batch_tokens, self.max_batch_rows)
-            samples = BatchRun(self, fitting, sampling, slots, carried).run()
+            run = BatchRun(self, fitting, sampling, slots, carried)
+            samples = run.run()
+        self.peak_cache_bytes = max(self.peak_cache_bytes, run.peak_bytes)
         texts = self.tokenizer.batch_decode([sample.text_ids for sample in samples], skip_special_tokens=True)
         answers = iter([self._completion(sample, text) for sample, text in zip(samples, texts, strict=True)])
         return [next(answers) if fit else Completion((), "", StopReason.LENGTH) for fit in fits]

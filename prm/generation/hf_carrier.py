@@ -169,11 +169,12 @@ class HFCarrier:
     def __init__(self, generator: HFGenerator, cache_tokens: int):
         self.generator = generator
         self.carried = Carried(generator.model, cache_tokens, may_share=generator.shares_prefixes)
+        self._peak_of_calls = 0
 
     @property
     def peak_cache_bytes(self) -> int:
         """The most that the caches held at a time, those of the rows being sampled included."""
-        return self.carried.rows.peak_bytes
+        return max(self.carried.rows.peak_bytes, self._peak_of_calls)
 
     def generate(
         self,
@@ -187,7 +188,9 @@ class HFCarrier:
         new = [request.prompt_ids for request in requests if not self.carried.knows(request.prompt_ids)]
         share = self.generator.shares_prefixes and sharing_pays(new)
         batches = self.generator.plan_batches(requests, sampling, share=share)
-        return self.generator.run_batches(batches, requests, sampling, progress, self.carried)
+        answers = self.generator.run_batches(batches, requests, sampling, progress, self.carried)
+        self._peak_of_calls = max(self._peak_of_calls, self.generator.peak_cache_bytes)
+        return answers
 
     def retain(self, prompts: Iterable[Sequence[int]]) -> None:
         """Let go of all rows but those that these prompts continue."""

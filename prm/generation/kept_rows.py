@@ -59,12 +59,17 @@ class KeptRows:
         """Tokens held now, padding included."""
         return sum(batch.tokens for batch in self._rows)
 
+    @property
+    def bytes(self) -> int:
+        """What is held now takes in memory."""
+        return sum(batch.bytes for batch in self._rows)
+
     def add(self, caches: Sequence[DynamicCache], places: Sequence[tuple[int, int]], rows: int) -> list[KeptRow]:
         """Hold the caches of a batch of `rows`; a handle for each place, a row and its offset."""
         batch = KeptBatch(next(self._numbers), caches, rows)
         handles = [KeptRow(batch, row, offset) for row, offset in places]
         self._rows[batch] = handles
-        self.peak_bytes = max(self.peak_bytes, sum(held.bytes for held in self._rows))
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
         return list(handles)
 
     def retain(self, lengths: Mapping[KeptRow, int]) -> None:

@@ -86,6 +86,15 @@ def test_samples_differ_and_more_of_them_repeat_none(world: SimpleNamespace) -> 
     assert len({r.text for r in many[0]}) > 1
 
 
+def test_every_sample_says_what_the_caches_of_its_call_held(world: SimpleNamespace) -> None:
+    options = {"sampling": SamplingParams(max_new_tokens=99), "base_seed": 0, "separator": "\n"}
+    generator = world.Generator(world.careless)
+    assert {one.cost.cache_bytes for pool in draw(world.problems(2), generator, 3, **options) for one in pool} == {0}
+    generator.peak_cache_bytes = 700
+    pool, _ = draw(world.problems(2), generator, 3, **options)
+    assert sum((one.cost for one in pool), Cost()).cache_bytes == 700  # one peak, not one for each
+
+
 def test_recorded_rollouts_are_grouped_by_problem(world: SimpleNamespace, tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     write_jsonl(path, (row.to_dict() for row in [rollout(world, f"A: {i}", index=i) for i in range(3)]))

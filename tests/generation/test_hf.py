@@ -89,6 +89,21 @@ def test_costs_count_each_prompt_once_per_batch(generator: HFGenerator) -> None:
     assert spent.flops == 2 * generator.num_parameters * (spent.prefilled_tokens + spent.generated_tokens)
 
 
+def test_the_peak_of_the_latest_call_is_what_its_largest_batch_held(generator: HFGenerator) -> None:
+    sampling = SamplingParams(max_new_tokens=5)
+    asked = requests(generator, ["1+2"] * 8)
+    peaks = {}
+    for rows in (8, 2):
+        generator.max_batch_rows = rows
+        generator.generate(asked, sampling)
+        peaks[rows] = generator.peak_cache_bytes
+    tokens = len(asked[0].prompt_ids) + 4  # of the last one nobody reads what follows
+    row = tokens * generator.cache_bytes_per_token
+    assert peaks[8] >= 8 * row > peaks[2] >= 2 * row
+    generator.generate([], sampling)
+    assert generator.peak_cache_bytes == 0
+
+
 def test_stop_reasons(generator: HFGenerator) -> None:
     [request] = requests(generator, ["7+5-3"])
     [cut] = generator.generate([request], GREEDY)
