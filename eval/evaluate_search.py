@@ -165,7 +165,11 @@ class EvalConfig(BackendOptions):
         },
     )
     max_batch_tokens: int = field(
-        default=0, metadata={"help": "Tokens of one batch of either model, which bounds memory; 0: defaults"}
+        default=0,
+        metadata={
+            "help": "Tokens of one batch of either model, which bounds memory: live branches hold as many, the caches "
+            "of each model twice as many; 0: defaults"
+        },
     )
     max_batch_rows: int = field(default=0, metadata={"help": "Rows of one batch; 0: 512 on a CPU, 1024 on a GPU"})
     num_workers: int = field(

@@ -60,7 +60,8 @@ class Verifier:
         spec: how outputs are read.
         name: shown in tables.
         batch_tokens: padded tokens of one forward pass, which bounds memory; by default what is fastest, 4096 on a
-            CPU, whose caches are small, and 16384 elsewhere.
+            CPU, whose caches are small, and 16384 elsewhere. Where it is given, the caches of a `session` may hold
+            twice as many, as those of a generator may.
         reference: the language model that an implicit head is read against; none for the others.
     """
 
@@ -76,6 +77,7 @@ class Verifier:
     ):
         self.model, self.tokenizer, self.spec, self.name = model.eval(), tokenizer, spec, name
         self.batch_tokens = batch_tokens or (4096 if model.device.type == "cpu" else 16384)
+        self._session_tokens = 2 * batch_tokens if batch_tokens else None
         self.num_parameters: int = model.num_parameters() - lookup_only_parameters(model)
         self.reference = reference.eval() if reference is not None else None
         if (spec.head == "implicit") != (reference is not None):
@@ -183,11 +185,12 @@ class Verifier:
         """This verifier for the length of one search: it reads every token of the growing solutions once.
 
         Args:
-            cache_tokens: tokens that its caches may hold; by default 262144.
+            cache_tokens: tokens that its caches may hold; by default twice the `batch_tokens` that the verifier was
+                given, or 262144. What does not fit is read, and billed, again; scores do not depend on it.
         """
         from prm.incremental import CACHE_TOKENS, session_of
 
-        return session_of(self, cache_tokens or CACHE_TOKENS)
+        return session_of(self, cache_tokens or self._session_tokens or CACHE_TOKENS)
 
     def encode(self, problem: str, steps: Sequence[str]) -> EncodedSolution:
         """Token ids and score positions of one solution.

@@ -15,7 +15,7 @@ from transformers import Qwen2ForTokenClassification
 
 from prm import Verifier
 from prm.heads import unwrapped
-from prm.incremental import IncrementalSession, RereadingSession
+from prm.incremental import CACHE_TOKENS, IncrementalSession, RereadingSession
 
 Item = tuple[str, tuple[str, ...]]
 HEADS = [
@@ -200,6 +200,28 @@ def test_the_caches_stay_within_their_budget_and_the_scores_stay_the_same(
     assert (billed == once) == (cache_tokens == 100_000)
     # A row that is being read, and the one it continues, have to be there whatever the budget.
     assert max(held) <= max(cache_tokens, 3 * longest)
+
+
+def test_a_budget_for_batches_bounds_the_caches_of_sessions(tiny_verifier_dir: Callable[..., Path]) -> None:
+    directory = tiny_verifier_dir()
+    small = Verifier.from_pretrained(directory, batch_tokens=75)
+    large = Verifier.from_pretrained(directory)
+    sessions = [small.session(), large.session(), small.session(4000)]
+    budgets = [session.cache_tokens for session in sessions if isinstance(session, IncrementalSession)]
+    assert budgets == [150, CACHE_TOKENS, 4000]
+    tokens = [0, 0, 0]
+    for asked, kept in search(width=8):
+        answers = [session.score(asked) for session in sessions]
+        for own, others in zip(answers[0], zip(*answers[1:], strict=True), strict=True):
+            assert own is not None
+            for other in others:
+                assert other is not None
+                assert own.scores == pytest.approx(other.scores, abs=1e-5)
+        for at, (session, found) in enumerate(zip(sessions, answers, strict=True)):
+            session.retain(kept)
+            tokens[at] += sum(scored.tokens for scored in found if scored)
+    assert tokens[0] > tokens[1] == tokens[2]  # what did not fit was read again
+    assert sessions[0].peak_cache_bytes < sessions[1].peak_cache_bytes
 
 
 def test_what_cannot_be_read_has_no_score_and_stops_nothing(tiny_verifier_dir: Callable[..., Path]) -> None:

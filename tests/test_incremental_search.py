@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from prm.eval.evaluate_search import EvalConfig, run_eval
 from prm.eval.search.base import TreePlan
 from prm.eval.search.frontier import Frontier
 from prm.eval.search.tree import TreeSearch
@@ -142,3 +144,39 @@ def test_a_search_that_keeps_state_finds_what_one_that_reads_everything_again_fi
     assert 2 * costs[0].prefilled_tokens < costs[1].prefilled_tokens
     assert costs[0].attended_tokens < costs[1].attended_tokens
     assert costs[0].verifier_attended_tokens < costs[1].verifier_attended_tokens
+
+
+def test_the_token_budget_of_a_run_bounds_the_caches_of_its_verifier(
+    generator: HFGenerator, verifier: Verifier, tmp_path: Path, monkeypatch: Any
+) -> None:
+    verifier.model.save_pretrained(tmp_path / "prm")
+    verifier.tokenizer.save_pretrained(tmp_path / "prm")
+    verifier.spec.save(tmp_path / "prm")
+    budgets: list[int] = []
+    plain = Verifier.session
+
+    def session(self: Verifier, cache_tokens: int | None = None) -> Any:
+        made = plain(self, cache_tokens)
+        budgets.append(made.kept.budget)  # type: ignore[union-attr]
+        return made
+
+    monkeypatch.setattr(Verifier, "session", session)
+    found = []
+    for max_batch_tokens in (0, 400):
+        config = EvalConfig(
+            output_dir=str(tmp_path / str(max_batch_tokens)),
+            model_name_or_path="in memory",
+            prm_path=[str(tmp_path / "prm")],
+            approach=["beam_search"],
+            num_problems=4,
+            n=4,
+            max_new_tokens=120,
+            max_batch_tokens=max_batch_tokens,
+            device="cpu",
+            report=False,
+        )
+        found.append(run_eval(config, generator=generator).find("beam_search", 4, "prm"))
+    assert budgets == [262_144, 800]
+    assert found[0].per_problem == found[1].per_problem
+    assert found[0].cost.generated_tokens == found[1].cost.generated_tokens
+    assert found[0].cost.cache_bytes > found[1].cost.cache_bytes > 0

@@ -70,7 +70,7 @@ def needed_sentence(config: EvalConfig, result: EvalResult) -> str:
         f"{command}{_samples(config, first)} would match {_now(first, lines)}"
     )
     if _needed(first) < _needed(last):
-        text += f", {_samples(config, last)} all of them, the dearest {_now(last, lines)}"
+        text += f", {_samples(config, last)} all of them at the n they have now, the dearest {_now(last, lines)}"
     return text
 
 

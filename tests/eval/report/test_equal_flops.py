@@ -74,7 +74,8 @@ def test_the_table_says_in_words_which_gains_are_at_equal_flops() -> None:
         (BEAM, False, f"one method at the largest n: prm eval --from runs/x --n 24 would match {AT_24}"),
         (
             [*BEAM, *BEST], False,
-            f"2 methods at the largest n: prm eval --from runs/x --n 24 would match {AT_24}, --n 43 all of them, the "
+            f"2 methods at the largest n: prm eval --from runs/x --n 24 would match {AT_24}, --n 43 all of them at "
+            f"the n they have now, the "
             "dearest best-of-n, prm @ 16 (now 37.7% of its FLOPs)",
         ),
         (BEAM, True, f"one method at the largest n: 24 recorded samples would match {AT_24}"),
