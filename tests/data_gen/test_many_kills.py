@@ -10,10 +10,12 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from prm.data_gen.label import LabelConfig, run_label
 from prm.data_gen.rollout import RolloutConfig, run_rollout
 
@@ -34,6 +36,16 @@ LABELS: dict[str, dict[str, Any]] = {
     "first_error": {"labeler": "first_error"},
     "omega": {"labeler": "omega", "searches": 6},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A forked process has none of the threads that this one's matrix products may have started, and would wait for
+    them for ever."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def run(stage: str, options: dict[str, Any]) -> None:
@@ -62,6 +74,7 @@ def first_growth(stage: str, options: dict[str, Any], ledger: Path) -> float:
     start = time.monotonic()
     process.start()
     while not ledger.exists() or not ledger.stat().st_size:
+        assert process.is_alive()
         time.sleep(0.005)
     process.kill()
     process.join()
