@@ -28,7 +28,8 @@ def distinct_labels(rows: Sequence[LabelledRollout]) -> int:
 
 
 def cost_words(report: Mapping[str, Any]) -> str:
-    """`60 step labels at 7.5 generated tokens each, 20 of distinct prefixes at 22.5`, from a report of any age."""
+    """`60 step labels at 7.5 generated tokens each; they are of 20 distinct prefixes, 22.5 each`; of a report of any
+    age."""
     text = f"{report['step_labels']:,} step labels"
     if report.get("unknown_labels") and "known_labels" in report:  # reports without it divided by the unknown, too
         text += f", {report['known_labels']:,} of them known"
@@ -36,7 +37,8 @@ def cost_words(report: Mapping[str, Any]) -> str:
         text += f" at {report['tokens_per_label']:.1f} generated tokens each"
     if report.get("tokens_per_distinct_label") is None:
         return text
-    return f"{text}, {report['distinct_labels']:,} of distinct prefixes at {report['tokens_per_distinct_label']:.1f}"
+    distinct = f"{report['distinct_labels']:,} distinct prefixes, {report['tokens_per_distinct_label']:.1f} each"
+    return f"{text}; they are of {distinct}"
 
 
 def completion_words(report: Mapping[str, Any]) -> str:

@@ -63,7 +63,8 @@ class VerifierQuality:
     Attributes:
         n_solutions: distinct finished solutions that were scored.
         solution_auroc, solution_auroc_within: aggregated score against the final answer's verdict.
-        step_auroc, step_auroc_within: step scores against the truth of each step; PRMs only.
+        step_auroc, step_auroc_within: step scores against the truth of each step up to the first wrong one, behind
+            which benchmarks judge nothing and verifiers are trained in different ways; PRMs only.
         first_error: the F1 of finding the first wrong step in these samples, its two accuracies and their counts, as
             ProcessBench defines them, at the verifier's threshold; PRMs only.
         solution_calibration, step_calibration: the same scores and truths, read as chances.
@@ -132,9 +133,10 @@ def verifier_quality(
             if first_error is None or kind != "prm":
                 continue
             error = first_error(pool.problem.problem, solution)
-            marks += found.scores
-            step_labels += [int(error == -1 or place < error) for place in range(len(solution))]
-            step_groups += [group] * len(solution)
+            judged = len(solution) if error == NO_ERROR else error + 1
+            marks += found.scores[:judged]
+            step_labels += [int(place != error) for place in range(judged)]
+            step_groups += [group] * judged
             predicted.append(first_error_from_scores(found.scores, threshold))
             true.append(error)
             names.append(str(group) if clusters is None else clusters[group])

@@ -94,7 +94,7 @@ def _option(field: dataclasses.Field[Any], kind: Any, default: DEFAULT, width: i
 
 def _told(field: dataclasses.Field[Any], kind: Any, default: DEFAULT) -> str:
     """The field's help, with the value that it has by default; an empty one is not said."""
-    text = " ".join(str(field.metadata.get("help", "")).split())
+    text = " ".join(str(field.metadata.get("help", "")).split()).replace("%%", "%")  # argparse would have done so
     if text.endswith("."):
         text = text[:-1]
     choices = _choices(field, kind)

@@ -45,7 +45,7 @@ class Basis:
         return (
             f"{self.problems} problems of {self.dataset}{drawn}; {seeds}; 95% intervals over problems. "
             "Held out: where the best of several methods or n is chosen, each problem is measured with a choice made "
-            "on resamples without it; verifiers are taken as they were published, nothing of them is fitted here."
+            "on resamples without it; verifiers are taken as they were given, nothing of them is fitted here."
         )
 
 

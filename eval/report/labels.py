@@ -4,6 +4,7 @@ the figures and tables of `prm.report.label_parts`."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,9 @@ def read_label_report(path: str | Path) -> dict[str, Any]:
 def label_section(report: dict[str, Any]) -> Section:
     """Counts and cost, values by step position, and, where the truth is known, accuracy."""
     truth = truth_table(report)
-    tables = [counts_table(report), *([truth] if truth else [])]
+    tables = [
+        replace(table, caption=f"{table.caption} Over the problems that were labelled.")
+        for table in (counts_table(report), truth)
+        if table
+    ]
     return Section("The step labels", value_text(report), [position_lines(report)], tables)

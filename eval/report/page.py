@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,11 @@ def _more_sections(config: EvalConfig, result: EvalResult) -> list[Section]:
 
 
 def _with_basis(section: Section, basis: str) -> Section:
-    """The section with problems and seeds said under each of its tables."""
+    """The section with problems and seeds said under each of its tables that does not say them itself."""
     tables = [
-        table if "problems of " in table.caption else replace(table, caption=f"{table.caption} {capital(basis)}.")
+        table
+        if re.search(r"problems (of|that) ", table.caption)
+        else replace(table, caption=f"{table.caption} {capital(basis)}.")
         for table in section.tables
     ]
     return replace(section, tables=tables)

@@ -125,7 +125,7 @@ def _figure(lines: Sequence[MethodResult], axis: Axis, whose: str, colour: Colou
         log_x=True,
         chance=chance,
     )
-    return Figure(plot, f"Accuracy against {axis.label}. {_how_to_read(colour)} Bands and bars are 95% intervals.")
+    return Figure(plot, f"Accuracy against {axis.label}. {_how_to_read(colour)} Bars are 95% intervals.")
 
 
 def _how_to_read(colour: Colouring) -> str:

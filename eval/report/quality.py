@@ -50,7 +50,8 @@ def quality_section(qualities: Mapping[str, VerifierQuality], controls: Collecti
     text = (
         "Choosing among the samples of one problem needs skill within that problem. The AUROC over everything also "
         "rewards knowing which problems are hard, which selects nothing. Equal solutions count once. Steps are judged "
-        "where the truth about each step is known; the first-error F1 is ProcessBench's.\n\nCalibration reads a score "
+        "up to the first wrong one, where the truth about each step is known; the first-error F1 is as ProcessBench "
+        "defines it.\n\nCalibration reads a score "
         "as the chance to be right. ECE and Brier score are 0 at best; the AUPRC of finding what is wrong is worth "
         "what it has over the share of wrong items."
     )

@@ -161,8 +161,8 @@ def _quality(quality: Mapping[str, Any]) -> list[list[str]]:
     names = {
         "solution_auroc_within": "AUROC of solutions within a problem (chance: 0.5)",
         "solution_auroc": "AUROC of solutions, all problems together",
-        "step_auroc_within": "AUROC of steps within a problem, against the truth",
-        "step_auroc": "AUROC of steps, all problems together",
+        "step_auroc_within": "AUROC of steps up to the first wrong one, within a problem",
+        "step_auroc": "AUROC of steps up to the first wrong one, all problems together",
     }
     rows = [[text, estimate(quality[key])] for key, text in names.items() if quality.get(key)]
     return rows + _first_error(quality.get("first_error") or {}, quality.get("first_error_intervals") or {})

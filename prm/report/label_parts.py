@@ -143,7 +143,7 @@ def counts_table(report: Report) -> Table:
         ["completions cut off", report["truncated_share"]],
         ["completions without an answer", report["unparsable_share"]],
     ]
-    return Table(["labelling", Column("count", "number")], rows, "What was labelled and spent.", "labels.csv")
+    return Table(["labelling", "value"], rows, "What was labelled and spent.", "labels.csv")
 
 
 def cost_table(report: Report) -> Table:

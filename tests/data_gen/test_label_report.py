@@ -89,7 +89,7 @@ def test_copies_of_a_prefix_are_one_distinct_label_and_unknown_ones_none() -> No
     assert (report["step_labels"], report["distinct_labels"]) == (12, 5)
     assert report["tokens_per_label"] == pytest.approx(60 / 9) and report["tokens_per_distinct_label"] == 12
     assert report["cost_per_distinct_label"]["prefilled_tokens"] == 6
-    said = "12 step labels, 9 of them known at 6.7 generated tokens each, 5 of distinct prefixes at 12.0"
+    said = "12 step labels, 9 of them known at 6.7 generated tokens each; they are of 5 distinct prefixes, 12.0 each"
     assert said in label_table(report) and said in _lead(report)
     rows = [LabelledRollout(ROLLOUT, marks(None, None, None), Cost(60))]
     nothing = label_report(rows, {}, "exact/1")
@@ -106,10 +106,9 @@ def test_figures_are_of_what_is_known_and_say_of_how_much() -> None:
     report = label_report(rows, {}, "exact/1") | {"settings": {}, "labeler": "judge"}
     assert (report["known_labels"], report["unknown_labels"], report["hard_correct_share"]) == (2, 4, 0.5)
     assert (report["tokens_per_label"], report["cost_per_label"]["generated_tokens"]) == (45, 45)
-    lead = "6 step labels, 2 of them known at 45.0 generated tokens each, 2 of distinct prefixes at 45.0; 50.0% of "
-    lead += (
-        "the known labels say right. Of 2 that could be checked, 100.0% agree with the truth; the first wrong step "
-    )
+    lead = "6 step labels, 2 of them known at 45.0 generated tokens each; they are of 2 distinct prefixes, 45.0 each; "
+    lead += "50.0% of the known labels say right. Of 2 that could be checked, 100.0% agree with the truth; "
+    lead += "the first wrong step "
     assert _lead(report) == lead + "is found in 100.0% of 1 rollouts, and not decided in 1 others."
     table = label_table(report)
     assert "right: 50.0% of the 2 known labels; unknown: 4" in table

@@ -129,7 +129,7 @@ def test_a_finished_run_shows_what_came_out(killed: Path) -> None:
     assert "20 step labels at 1.3 generated tokens each, 4.0 labels/s" in str(run)
     write_json(killed / "label_report.json", report | {"distinct_labels": 4, "tokens_per_distinct_label": 6.5})
     run = stage_status(killed, "label")
-    assert "at 1.3 generated tokens each, 4 of distinct prefixes at 6.5, 4.0 labels/s" in str(run)
+    assert "at 1.3 generated tokens each; they are of 4 distinct prefixes, 6.5 each, 4.0 labels/s" in str(run)
     output(killed, temperature=0.5).note_start()  # another run has begun since
     assert stage_status(killed, "label").state == "stopped"
 

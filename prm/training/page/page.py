@@ -138,7 +138,7 @@ def _examples_section(report: TrainReport) -> Section:
     text = (
         f"{len(report.examples)} of {report.examined:,} held-out solutions: errors that were missed and false alarms, "
         "each from the worst on, then solutions that agree with their labels. Orange scores are low, blue ones high; "
-        f"a cross marks a score and a label on different sides of {report.threshold:.3g}."
+        f"a cross marks a score below {report.threshold:.3g} whose label is 0.5 or more, or the reverse."
     )
     shown = [as_solution(example, report.threshold) for example in report.examples]
     return Section("Held-out examples", text, solutions=shown)

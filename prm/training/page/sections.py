@@ -105,7 +105,7 @@ def held_out_section(
         plain += " The threshold is the one it was trained with, 0.5 unless it was set."
         tables = [_measured(metrics, caption, "held_out.csv"), *_by_source(metrics)]
         tables.append(_measured(before, plain, "held_out_before_calibration.csv"))
-    return Section("On held-out problems", "Of the rows that were held out.", [], tables)
+    return Section("On held-out problems", "Measured on the rows that were held out from training.", [], tables)
 
 
 def _measured(metrics: Mapping[str, Mapping[str, float]], caption: str, file: str) -> Table:
