@@ -132,7 +132,9 @@ def test_what_is_no_merit_is_not_said_to_be_better() -> None:
     text = text_of(train_page(report(metrics={**METRICS, "eval": METRICS["eval"] | rate}, threshold=0.395616)))
     no_break = "\N{NO-BREAK SPACE}"
     assert "Base rate of wrong 0.400 [0.300, 0.500] – 50" in text.replace(no_break, " ")
-    assert "AUROC 0.810 [0.760, 0.860] more 50" in text.replace(no_break, " ") and "score below 0.396 whose label" in text
+    assert (
+        "AUROC 0.810 [0.760, 0.860] more 50" in text.replace(no_break, " ") and "score below 0.396 whose label" in text
+    )
 
 
 def test_calibration_stands_before_and_after() -> None:
